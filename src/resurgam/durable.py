@@ -1,0 +1,89 @@
+"""Durable changes to a local file system: write, fsync, rename, fsync of the folder; in that order, always.
+
+Rules that hold here and nowhere else have to be written again:
+- a name appears only when the bytes behind it are on the disk;
+- publishing never replaces a file that is already there;
+- an error of fsync is an error of the write (a second fsync may lie: PostgreSQL's fsyncgate, 2018).
+
+renameat2(2) flags come from Linux's <linux/fs.h>. Where the system or the file system has no renameat2, link(2)
+plus unlink(2) publishes, and `exchange` says that it can't.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+_libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = getattr(_libc, "renameat2", None)
+
+# What a file system answers when it does not know a flag or a call, rather than failing at it.
+UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM})
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte; write(2) may take fewer than asked (near a full disk it does)."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Put `data` at `path` atomically: readers see the old content or the new, also after a crash."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def _rename2(old: Path, new: Path, flags: int) -> None:
+    if _renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), os.fspath(old))
+    if _renameat2(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), os.fspath(old), None, os.fspath(new))
+
+
+def rename_new(old: Path, new: Path) -> None:
+    """Rename without ever replacing `new`; raises FileExistsError if it is there. Durable on return."""
+    try:
+        _rename2(old, new, _RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        os.link(old, new, follow_symlinks=False)
+        old.unlink()
+    fsync_folder(new.parent)
+    if old.parent != new.parent:
+        fsync_folder(old.parent)
+
+
+def exchange(left: Path, right: Path) -> None:
+    """Swap two names atomically. OSError with a code in UNSUPPORTED: this file system can't. Durable on return."""
+    _rename2(left, right, _RENAME_EXCHANGE)
+    fsync_folder(left.parent)
+    if left.parent != right.parent:
+        fsync_folder(right.parent)

@@ -1,0 +1,110 @@
+"""The one error tree: stable codes, a message that says what happened, a hint that names the next step.
+
+    ResurgamError
+    ├── UsageError            usage             the command itself was wrong
+    ├── SettingsError         settings          settings are malformed, or ask for what does not exist yet
+    ├── NotFoundError         not_found         no backup of that name
+    ├── BusyError             busy              another run of this application is at work
+    ├── SourceError           source            something that should be captured could not be
+    │   ├── DatabaseError     database          the server refused, went away, or is not what we need
+    │   ├── ClientToolError   client_tool       pg_dump is missing, too old, or failed
+    │   └── FileSourceError   file_source       a configured path is missing or a file unreadable
+    ├── StorageError          storage           a folder is not writable, the disk is full
+    ├── ArchiveError          archive           an archive can not be trusted
+    │   ├── DamagedError      damaged           truncated, bit-flipped, renamed, empty
+    │   └── HostileError      hostile           absolute paths, `..`, devices, duplicates, bombs
+    ├── RestoreRefused        restore_refused   the plan found problems; nothing was touched
+    ├── RestoreFailed         restore_failed    it failed on the way; the live side is as it was
+    ├── VerifyFailed          verify_failed     the backup is not what it says
+    └── StateError            state             catalog or state file unusable
+
+Messages are whole sentences without secrets. Codes never change once released.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ResurgamError(Exception):
+    """Base of everything Resurgam raises on purpose.
+
+    `message` says what happened and what is untouched, `hint` what to do next (empty if nothing helps).
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ResurgamError):
+    code = "usage"
+
+
+class SettingsError(ResurgamError):
+    code = "settings"
+
+
+class NotFoundError(ResurgamError):
+    code = "not_found"
+
+
+class BusyError(ResurgamError):
+    code = "busy"
+
+
+class SourceError(ResurgamError):
+    code = "source"
+
+
+class DatabaseError(SourceError):
+    code = "database"
+
+
+class ClientToolError(SourceError):
+    code = "client_tool"
+
+
+class FileSourceError(SourceError):
+    code = "file_source"
+
+
+class StorageError(ResurgamError):
+    code = "storage"
+
+
+class ArchiveError(ResurgamError):
+    code = "archive"
+
+
+class DamagedError(ArchiveError):
+    code = "damaged"
+
+
+class HostileError(ArchiveError):
+    code = "hostile"
+
+
+class RestoreRefused(ResurgamError):
+    """The plan found problems; `problems` holds all of them, one sentence each."""
+
+    code = "restore_refused"
+
+    def __init__(self, problems: tuple[str, ...], hint: str = "") -> None:
+        super().__init__("The restore was refused and nothing was touched: " + " ".join(problems), hint)
+        self.problems = problems
+
+
+class RestoreFailed(ResurgamError):
+    code = "restore_failed"
+
+
+class VerifyFailed(ResurgamError):
+    code = "verify_failed"
+
+
+class StateError(ResurgamError):
+    code = "state"
