@@ -12,12 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from resurgam.demo.cluster import EmbeddedServer
 from tests import clusters
 from tests.clusters import Database, Role, Servers
+from tests.sampling import SEED
 
 _SERVERS = pytest.StashKey[Servers]()
+# Derandomized: a test of someone else's change must not fail by chance. `make soak` explores.
+settings.register_profile(
+    "sample", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile(
+    "soak", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("soak" if clusters.soaking() else "sample")
 _TOOLS = {
     "bsdtar": "libarchive-tools",
     "busybox": "busybox",
@@ -47,7 +57,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    lines = config.stash[_SERVERS].describe()
+    lines = [f"long matrices: {'whole' if clusters.soaking() else f'a sample with RESURGAM_SEED={SEED}'}"]
+    lines += config.stash[_SERVERS].describe()
     for tool, package in _TOOLS.items():
         if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             lines.append(f"{tool}: MISSING, its tests are left out (apt-get install {package})")
@@ -58,6 +69,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "pg" in metafunc.fixturenames:
         found = sorted(metafunc.config.stash[_SERVERS].found)
         metafunc.parametrize("pg", found, indirect=True, ids=[f"pg{major}" for major in found], scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if clusters.soaking():
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    if long:
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture(scope="session")
