@@ -1,0 +1,90 @@
+"""The format mark and the footer (docs/archive-format.md, sentences 2, 4 to 6, 18 and 19)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from resurgam.errors import DamagedError
+from resurgam.pipeline.codec import extra_field, marked_member
+
+VERSION = 1
+_MARK, _FOOT = b"Rs", b"Rf"
+_MARK_DATA = b"resurgam" + struct.pack("<H", VERSION)
+_FIELDS = struct.Struct("<8sH8Q32s32s")
+_MAGIC = b"RSGMFOOT"
+_CHECK = 16
+LENGTH = len(marked_member(b"", _FOOT, bytes(_FIELDS.size + _CHECK)))
+MARK_READ = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """Offsets and lengths in bytes of the file; `index_plain` and `stream` are lengths before compression."""
+
+    offset: int
+    index_offset: int
+    index_stored: int
+    index_plain: int
+    metadata_offset: int
+    metadata_stored: int
+    metadata_length: int
+    stream: int
+    index_digest: bytes
+    metadata_digest: bytes
+
+    def encode(self) -> bytes:
+        data = _FIELDS.pack(
+            _MAGIC,
+            VERSION,
+            self.offset,
+            self.index_offset,
+            self.index_stored,
+            self.index_plain,
+            self.metadata_offset,
+            self.metadata_stored,
+            self.metadata_length,
+            self.stream,
+            self.index_digest,
+            self.metadata_digest,
+        )
+        return marked_member(b"", _FOOT, data + blake3(data).digest()[:_CHECK])
+
+    @classmethod
+    def decode(cls, tail: bytes, file_size: int) -> Footer:
+        """Read the last `LENGTH` bytes of a file of `file_size` bytes. DamagedError if they are no sound footer."""
+        raw = extra_field(tail, _FOOT) if len(tail) == LENGTH else None
+        if raw is None or len(raw) != _FIELDS.size + _CHECK or blake3(raw[:-_CHECK]).digest()[:_CHECK] != raw[-_CHECK:]:
+            raise DamagedError(
+                "The archive's footer is missing or damaged: the file was cut off, or changed at its end.",
+                "Take another backup, or the copy of this one in the remote folder.",
+            )
+        magic, version, *fields = _FIELDS.unpack(raw[:-_CHECK])
+        footer = cls(*fields)
+        if magic != _MAGIC or version != VERSION:
+            raise DamagedError(
+                f"The archive was written in format {version}, which this version does not know.",
+                "Install a newer version of Resurgam.",
+            )
+        fits = (
+            footer.offset + LENGTH == file_size
+            and footer.index_offset + footer.index_stored == footer.offset
+            and footer.metadata_offset + footer.metadata_stored <= footer.index_offset
+            and tail == footer.encode()
+        )
+        if not fits:
+            raise DamagedError("The archive's footer does not fit the file: bytes were added or taken away.")
+        return footer
+
+
+def mark_member(data: bytes) -> bytes:
+    """The first member of an archive, which bears the format mark."""
+    return marked_member(data, _MARK, _MARK_DATA)
+
+
+def is_marked(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (`MARK_READ` are enough) is an archive of ours, of any version."""
+    field = extra_field(head, _MARK)
+    return field is not None and field.startswith(b"resurgam")

@@ -1,0 +1,226 @@
+"""The index of an archive: what stands where, in columns (docs/archive-format.md, sentences 16 and 17).
+
+Columns and not objects, because a backup may hold millions of entries: about 130 bytes each in memory and, stored,
+under 50.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.headers import BLOCK, padding
+from resurgam.errors import DamagedError
+
+MAGIC = b"RSIX"
+VERSION = 1
+DIGEST = 32
+_NO_DIGEST = bytes(DIGEST)
+_KIND_OF = {kind.value[0]: kind for kind in Kind}
+_COLUMNS = "HIqQH"  # modes, owners, mtimes, sizes, headers
+MAX_CHUNK = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedEntry:
+    """An entry, where its content begins in the tar stream, and the digest of that content (zeros: no file)."""
+
+    entry: Entry
+    offset: int
+    digest: bytes
+
+
+class Index:
+    """Entries and chunks of one archive, appended in the stream's order."""
+
+    def __init__(self, backup_name: str) -> None:
+        self.backup_name = backup_name
+        self._owners: dict[tuple[int, int, str, str], int] = {}
+        self._kinds, self._flags = bytearray(), bytearray()
+        self._modes, self._owner_ids, self._mtimes, self._sizes, self._headers = (array(c) for c in _COLUMNS)
+        self._digests, self._paths, self._targets = bytearray(), bytearray(), bytearray()
+        self.chunk_lengths, self.chunk_stored, self._chunk_digests = array("I"), array("I"), bytearray()
+
+    def add_entry(self, entry: Entry, header_blocks: int, digest: bytes = _NO_DIGEST) -> int:
+        """Append an entry; answers its position, for `set_late`."""
+        self._kinds += entry.kind.value
+        self._flags.append(entry.sparse)
+        self._modes.append(entry.mode & 0o7777)
+        key = (entry.uid, entry.gid, entry.uname, entry.gname)
+        self._owner_ids.append(self._owners.setdefault(key, len(self._owners)))
+        self._mtimes.append(entry.mtime_ns)
+        self._sizes.append(entry.size)
+        self._headers.append(header_blocks)
+        self._digests += digest
+        self._paths += entry.path + b"\0"
+        self._targets += entry.target + b"\0"
+        return len(self._kinds) - 1
+
+    def set_late(self, position: int, digest: bytes, size: int | None = None) -> None:
+        """Complete an entry whose digest (and size) were known only after its content."""
+        self._digests[position * DIGEST : (position + 1) * DIGEST] = digest
+        if size is not None:
+            self._sizes[position] = size
+
+    def add_chunk(self, length: int, stored: int, digest: bytes) -> int:
+        self.chunk_lengths.append(length)
+        self.chunk_stored.append(stored)
+        self._chunk_digests += digest
+        return len(self.chunk_lengths) - 1
+
+    def set_chunk_digest(self, position: int, digest: bytes) -> None:
+        self._chunk_digests[position * DIGEST : (position + 1) * DIGEST] = digest
+
+    def chunk_digest(self, position: int) -> bytes:
+        return bytes(self._chunk_digests[position * DIGEST : (position + 1) * DIGEST])
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def entries(self) -> Iterator[IndexedEntry]:
+        """All entries in the stream's order, made one at a time."""
+        owners = list(self._owners)
+        offset = path_at = target_at = 0
+        for i, flag in enumerate(self._kinds):
+            path_end = self._paths.index(0, path_at)
+            target_end = self._targets.index(0, target_at)
+            uid, gid, uname, gname = owners[self._owner_ids[i]]
+            entry = Entry(
+                path=bytes(self._paths[path_at:path_end]),
+                kind=_KIND_OF[flag],
+                mode=self._modes[i],
+                uid=uid,
+                gid=gid,
+                uname=uname,
+                gname=gname,
+                mtime_ns=self._mtimes[i],
+                size=self._sizes[i],
+                target=bytes(self._targets[target_at:target_end]),
+                sparse=bool(self._flags[i] & 1),
+            )
+            offset += self._headers[i] * BLOCK
+            yield IndexedEntry(entry, offset, bytes(self._digests[i * DIGEST : (i + 1) * DIGEST]))
+            offset += entry.size + padding(entry.size)
+            path_at, target_at = path_end + 1, target_end + 1
+
+    def encode(self) -> Iterator[bytes]:
+        """The sections, in order; joined they are the index's bytes."""
+        head = {"backup_name": self.backup_name, "owners": list(self._owners)}
+        yield struct.pack("<4sHHQQ", MAGIC, VERSION, 0, len(self), len(self.chunk_lengths))
+        columns = (self._modes, self._owner_ids, self._mtimes, self._sizes, self._headers)
+        chunks = (self.chunk_lengths, self.chunk_stored)
+        for section in (
+            json.dumps(head).encode(),
+            self._kinds,
+            self._flags,
+            *(_little(column) for column in columns),
+            self._digests,
+            self._paths,
+            self._targets,
+            *(_little(column) for column in chunks),
+            self._chunk_digests,
+        ):
+            yield struct.pack("<Q", len(section))
+            yield bytes(section)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Index:
+        """Read an index whose digest has been checked; every count in it is checked still. DamagedError if not so."""
+        try:
+            magic, version, _, n, m = struct.unpack_from("<4sHHQQ", data)
+        except struct.error:
+            raise DamagedError("The archive's index is too short.") from None
+        if magic != MAGIC or version != VERSION:
+            raise DamagedError(f"The archive's index has an unknown form (version {version}).")
+        sections, position = [], struct.calcsize("<4sHHQQ")
+        while position + 8 <= len(data):
+            (size,) = struct.unpack_from("<Q", data, position)
+            sections.append(memoryview(data)[position + 8 : position + 8 + size])
+            position += 8 + size
+        expected = [
+            None,
+            n,
+            n,
+            2 * n,
+            4 * n,
+            8 * n,
+            8 * n,
+            2 * n,
+            DIGEST * n,
+            None,
+            None,
+            4 * m,
+            4 * m,
+            DIGEST * m,
+        ]
+        if position != len(data) or len(sections) != len(expected):
+            raise DamagedError("The archive's index does not have the sections it should have.")
+        if any(size is not None and len(part) != size for part, size in zip(sections, expected, strict=True)):
+            raise DamagedError("A section of the archive's index has the wrong length.")
+        index = cls("")
+        index._fill(sections)
+        index._check(n)
+        return index
+
+    def _fill(self, sections: list[memoryview]) -> None:
+        head = _decode_head(bytes(sections[0]))
+        self.backup_name = head["backup_name"]
+        # Positions must survive equal owners, so the list is kept even if two are the same.
+        self._owners = {tuple(owner): i for i, owner in enumerate(head["owners"])}
+        self._kinds, self._flags = bytearray(sections[1]), bytearray(sections[2])
+        columns = [_column(code, part) for code, part in zip(_COLUMNS, sections[3:8], strict=True)]
+        self._modes, self._owner_ids, self._mtimes, self._sizes, self._headers = columns
+        self._digests, self._paths, self._targets = (bytearray(part) for part in sections[8:11])
+        self.chunk_lengths, self.chunk_stored = _column("I", sections[11]), _column("I", sections[12])
+        self._chunk_digests = bytearray(sections[13])
+
+    def _check(self, n: int) -> None:
+        if self._paths.count(0) != n or self._targets.count(0) != n:
+            raise DamagedError("The archive's index has the wrong number of names.")
+        if any(part and part[-1] for part in (self._paths, self._targets)):
+            raise DamagedError("A name in the archive's index has no end.")
+        if set(self._kinds) - set(_KIND_OF) or (n and max(self._owner_ids) >= len(self._owners)):
+            raise DamagedError("The archive's index holds an unknown kind or owner.")
+        if self.chunk_lengths and (max(self.chunk_lengths) > MAX_CHUNK or not min(self.chunk_lengths)):
+            raise DamagedError("The archive's index gives a chunk an impossible length.")
+        if n and max(self._sizes) >= 1 << 62:
+            raise DamagedError("The archive's index gives an entry an impossible size.")
+
+
+def _decode_head(raw: bytes) -> dict[str, Any]:
+    try:
+        head = json.loads(raw)
+        name, owners = head["backup_name"], head["owners"]
+        sound = isinstance(name, str) and all(
+            [type(v) for v in owner] == [int, int, str, str]
+            and max(owner[0], owner[1]) < 1 << 32
+            and min(owner[:2]) >= 0
+            for owner in owners
+        )
+        unique = len({tuple(owner) for owner in owners}) == len(owners)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        sound = unique = False
+        head = {}
+    if not sound or not unique:
+        raise DamagedError("The head of the archive's index is malformed.")
+    return dict(head)
+
+
+def _little(column: array[int]) -> bytes:
+    if struct.pack("=H", 1) != struct.pack("<H", 1):
+        column = array(column.typecode, column)
+        column.byteswap()
+    return column.tobytes()
+
+
+def _column(code: str, part: memoryview) -> array[int]:
+    column = array(code)
+    column.frombytes(part)
+    if struct.pack("=H", 1) != struct.pack("<H", 1):
+        column.byteswap()
+    return column

@@ -1,0 +1,118 @@
+"""Parses a tar stream from blocks of bytes: every entry below the top folder, its content as it passes by.
+
+Used to verify our own archives (their index is compared with what is found here) and to read foreign ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.headers import BLOCK, HeaderParser, padding
+from resurgam.archive.names import NameRegister, below
+from resurgam.errors import DamagedError, HostileError
+
+MAX_MEMBERS = 20_000_000
+
+
+class ByteWindow:
+    """Takes pieces off a sequence of blocks without copying more than is asked for."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._view = memoryview(b"")
+        self.position = 0
+
+    def pieces(self, length: int) -> Iterator[bytes]:
+        """The next `length` bytes, in pieces. DamagedError if the stream ends before."""
+        while length > 0:
+            if not self._view and not self._more():
+                raise DamagedError(f"The tar stream ends {length:,} bytes too early: the file was cut off.")
+            piece = self._view[:length]
+            self._view = self._view[len(piece) :]
+            self.position += len(piece)
+            length -= len(piece)
+            yield bytes(piece)
+
+    def take(self, length: int) -> bytes:
+        return b"".join(self.pieces(length))
+
+    def skip(self, length: int) -> None:
+        for _ in self.pieces(length):
+            pass
+
+    def rest(self) -> Iterator[bytes]:
+        """Everything that is left."""
+        while self._view or self._more():
+            piece, self._view = self._view, memoryview(b"")
+            self.position += len(piece)
+            yield bytes(piece)
+
+    def _more(self) -> bool:
+        self._view = memoryview(next(self._blocks, b""))
+        return bool(self._view)
+
+
+class Content:
+    """One entry's bytes, readable once; `finish` skips what the consumer left, and the padding unless told."""
+
+    def __init__(self, window: ByteWindow, size: int, *, padded: bool = True) -> None:
+        self._end = window.position + size
+        self._window = window
+        self._after = padding(size) if padded else 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._window.pieces(self._end - self._window.position)
+
+    def finish(self) -> None:
+        self._window.skip(self._end - self._window.position + self._after)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An entry of the stream, and how many header blocks it took."""
+
+    entry: Entry
+    header_blocks: int
+
+
+def walk_tar(blocks: Iterable[bytes], top: bytes) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """All entries in order, the top folder first if it is there; names are checked, contents are read or skipped.
+
+    Raises DamagedError if the stream is cut, malformed, or goes on after its end blocks; HostileError for names
+    and kinds that no backup holds.
+    """
+    window, parser, register = ByteWindow(blocks), HeaderParser(), NameRegister()
+    members = header_blocks = 0
+    while True:
+        found = parser.header(window.take(BLOCK))
+        header_blocks += 1
+        if found is None:
+            break
+        if isinstance(found, int):
+            parser.extension(window.take(found))
+            window.skip(padding(found))
+            header_blocks += (found + BLOCK - 1) // BLOCK
+            continue
+        members += 1
+        if members > MAX_MEMBERS:
+            raise HostileError(f"The archive holds more than {MAX_MEMBERS:,} entries.")
+        entry = _below_top(found, top)
+        if entry.path:
+            register.admit(entry)
+        elif entry.kind is not Kind.FOLDER:
+            raise HostileError("The archive's top entry is not a folder.")
+        content = Content(window, entry.size)
+        yield Member(entry, header_blocks), iter(content)
+        content.finish()
+        header_blocks = 0
+    if window.take(BLOCK).strip(b"\0"):
+        raise DamagedError("The tar stream has one end block instead of two.")
+    if any(piece.strip(b"\0") for piece in window.rest()):
+        raise DamagedError("There is data after the tar stream's end.")
+
+
+def _below_top(entry: Entry, top: bytes) -> Entry:
+    target = below(entry.target, top) if entry.kind is Kind.HARDLINK else entry.target
+    return replace(entry, path=below(entry.path, top), target=target)

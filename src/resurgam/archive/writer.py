@@ -1,0 +1,286 @@
+"""Writes one archive into an open file: entries in, gzip members out, index and footer last.
+
+The caller owns the file (its exclusive creation, and its removal after a failure) and the order of entries. Nothing
+is held in memory but a few blocks per worker and the index's columns. `finish` syncs the file and reads the stored
+bytes back; only then may the caller publish it (docs/ordering.md, sentence 7).
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from resurgam.archive.entry import Entry, Kind, printable
+from resurgam.archive.footer import Footer, mark_member
+from resurgam.archive.headers import BLOCK, RECORD, build, padding
+from resurgam.archive.index import Index
+from resurgam.durable import write_all
+from resurgam.errors import ResurgamError, StorageError
+from resurgam.pipeline.chunker import COARSE, FINE, Block, Chunker, Cutting
+from resurgam.pipeline.codec import STORED_OVERHEAD, member, stored_member
+from resurgam.pipeline.workers import OrderedPool
+
+LARGE = 1 << 20
+_INDEX_PART = 1 << 20
+_READ_BACK = 4 << 20
+METADATA_NAME = b"backup_metadata.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A block after compression: its members joined, and what index and read-back need."""
+
+    data: bytes
+    lengths: tuple[int, ...]
+    stored: list[int]
+    digests: list[bytes]
+    check: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Bytes of the file that must read back with this digest."""
+
+    offset: int
+    length: int
+    digest: bytes
+
+
+def _compress(block: Block) -> _Stored:
+    view, position = memoryview(block.data), 0
+    members, digests = [], []
+    for length in block.lengths:
+        chunk = view[position : position + length]
+        digests.append(blake3(chunk).digest())
+        members.append(member(chunk))
+        position += length
+    data = b"".join(members)
+    return _Stored(data, block.lengths, [len(m) for m in members], digests, blake3(data).digest())
+
+
+class ArchiveWriter:
+    """`add` and `add_late` append entries below the top folder, `finish` the metadata, index and footer."""
+
+    def __init__(self, fd: int, backup_name: str, *, mtime_ns: int) -> None:
+        self._fd = fd
+        self._top = backup_name.encode()
+        self._index = Index(backup_name)
+        self._pool: OrderedPool[Block, _Stored] = OrderedPool(_compress, self._store)
+        self._run = Chunker(FINE)
+        self._spans: list[_Span] = []
+        self._at = 0
+        self._stream = 0
+        self.total_files = 0
+        self.content_bytes = 0
+        self._start(mtime_ns)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.__exit__(kind, value, trace)
+
+    def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None:
+        """Append an entry whose size is known; `blocks` must give exactly `entry.size` bytes."""
+        head = build(entry, self._top)
+        self._stream += len(head) + entry.size + padding(entry.size)
+        if entry.size >= LARGE:
+            self._add_large(entry, head, blocks)
+            return
+        data = b"".join(blocks)
+        self._expect(entry, len(data))
+        digest = blake3(data).digest() if entry.kind is Kind.FILE else bytes(32)
+        self._index.add_entry(entry, len(head) // BLOCK, digest)
+        self._count(entry)
+        self._submit(self._run.feed(b"".join((head, data, bytes(padding(len(data)))))))
+        if zlib.crc32(entry.path) & 0xFF == 0:
+            self._end_run()
+
+    def add_late(self, entry: Entry, blocks: Iterable[bytes]) -> Entry:
+        """Append a file whose size is known only at its end; answers the entry with its size."""
+        self._end_run()
+        self._pool.drain()
+        header_at, placeholder = self._at, bytes(BLOCK + STORED_OVERHEAD)
+        self._write(placeholder)
+        chunk = self._index.add_chunk(BLOCK, len(placeholder), bytes(32))
+        position = self._index.add_entry(entry, 1)
+        size, digest = self._content(FINE, blocks)
+        self._pool.drain()
+        entry = replace(entry, size=size)
+        head = build(entry, self._top)
+        if len(head) != BLOCK:
+            raise ValueError(f"the name {printable(entry.path)} needs more than one header block")
+        stored = stored_member(head)
+        self._overwrite(header_at, stored)
+        self._spans.append(_Span(header_at, len(stored), blake3(stored).digest()))
+        self._index.set_chunk_digest(chunk, blake3(head).digest())
+        self._index.set_late(position, digest, size)
+        self._count(entry)
+        self._stream += BLOCK + size + padding(size)
+        return entry
+
+    def finish(self, metadata: bytes, mtime_ns: int) -> int:
+        """Append metadata, end blocks, index and footer; sync; read back. Answers the file's size in bytes.
+
+        StorageError if the disk gave back anything but what was written.
+        """
+        entry = Entry(METADATA_NAME, Kind.FILE, 0o644, mtime_ns=mtime_ns, size=len(metadata))
+        head = build(entry, self._top)
+        self._segment(head)
+        self._index.add_entry(entry, len(head) // BLOCK, blake3(metadata).digest())
+        self._count(entry)
+        self._pool.drain()
+        metadata_at = self._at
+        self._segment(metadata + bytes(padding(len(metadata))))
+        self._pool.drain()
+        metadata_stored = self._at - metadata_at
+        self._stream += len(head) + len(metadata) + padding(len(metadata))
+        end = 2 * BLOCK + -(self._stream + 2 * BLOCK) % RECORD
+        self._segment(bytes(end))
+        self._pool.drain()
+        self._stream += end
+        self._write_index(metadata_at, metadata_stored, len(metadata))
+        self._sync()
+        self._read_back()
+        return self._at
+
+    def _start(self, mtime_ns: int) -> None:
+        entry = Entry(b"", Kind.FOLDER, 0o755, mtime_ns=mtime_ns)
+        head = build(entry, self._top)
+        self._index.add_entry(entry, len(head) // BLOCK)
+        stored = mark_member(head)
+        self._index.add_chunk(len(head), len(stored), blake3(head).digest())
+        self._stream += len(head)
+        self._spans.append(_Span(0, len(stored), blake3(stored).digest()))
+        self._write(stored)
+
+    def _add_large(self, entry: Entry, head: bytes, blocks: Iterable[bytes]) -> None:
+        self._segment(head)
+        position = self._index.add_entry(entry, len(head) // BLOCK)
+        size, digest = self._content(COARSE, blocks)
+        self._expect(entry, size)
+        self._index.set_late(position, digest)
+        self._count(entry)
+
+    def _content(self, cutting: Cutting, blocks: Iterable[bytes]) -> tuple[int, bytes]:
+        """Append one file's content and padding as a segment of its own; answers its size and digest."""
+        chunker, hasher, size = Chunker(cutting), blake3(), 0
+        for block in blocks:
+            hasher.update(block)
+            size += len(block)
+            self._submit(chunker.feed(block))
+        if padding(size):
+            self._submit(chunker.feed(bytes(padding(size))))
+        self._submit(chunker.finish())
+        return size, hasher.digest()
+
+    def _segment(self, data: bytes) -> None:
+        """Append bytes as a segment of their own."""
+        self._end_run()
+        chunker = Chunker(FINE)
+        self._submit(chunker.feed(data))
+        self._submit(chunker.finish())
+
+    def _end_run(self) -> None:
+        self._submit(self._run.finish())
+
+    def _submit(self, block: Block | None) -> None:
+        if block is not None:
+            self._pool.submit(block)
+
+    def _store(self, block: _Stored) -> None:
+        for length, stored, digest in zip(block.lengths, block.stored, block.digests, strict=True):
+            self._index.add_chunk(length, stored, digest)
+        self._spans.append(_Span(self._at, len(block.data), block.check))
+        self._write(block.data)
+
+    def _count(self, entry: Entry) -> None:
+        if entry.kind is Kind.FILE:
+            self.total_files += 1
+            self.content_bytes += entry.size
+
+    def _expect(self, entry: Entry, size: int) -> None:
+        if size != entry.size:
+            raise ValueError(f"{printable(entry.path)}: {size} bytes came, {entry.size} were announced")
+
+    def _write_index(self, metadata_at: int, metadata_stored: int, metadata_length: int) -> None:
+        index_at, plain, hasher = self._at, 0, blake3()
+        for section in self._index.encode():
+            plain += len(section)
+            for start in range(0, len(section), _INDEX_PART):
+                stored = member(memoryview(section)[start : start + _INDEX_PART])
+                hasher.update(stored)
+                self._spans.append(_Span(self._at, len(stored), blake3(stored).digest()))
+                self._write(stored)
+        footer = Footer(
+            offset=self._at,
+            index_offset=index_at,
+            index_stored=self._at - index_at,
+            index_plain=plain,
+            metadata_offset=metadata_at,
+            metadata_stored=metadata_stored,
+            metadata_length=metadata_length,
+            stream=self._stream,
+            index_digest=hasher.digest(),
+            metadata_digest=self._digest_of(metadata_at, metadata_stored),
+        )
+        encoded = footer.encode()
+        self._spans.append(_Span(self._at, len(encoded), blake3(encoded).digest()))
+        self._write(encoded)
+
+    def _digest_of(self, offset: int, length: int) -> bytes:
+        hasher = blake3()
+        self._each_block(offset, length, hasher.update)
+        return hasher.digest()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            raise _write_failed(error) from error
+        self._at += len(data)
+
+    def _overwrite(self, offset: int, data: bytes) -> None:
+        try:
+            os.pwrite(self._fd, data, offset)
+        except OSError as error:
+            raise _write_failed(error) from error
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise _write_failed(error) from error
+
+    def _read_back(self) -> None:
+        """Compare what the file holds now, by the digests that were taken in memory."""
+        for span in self._spans:
+            if self._digest_of(span.offset, span.length) != span.digest:
+                raise StorageError(
+                    "The disk gave back other bytes than were written; the backup was not kept.",
+                    "Check the disk that BACKUP_DIR is on (dmesg, smartctl) before the next backup.",
+                )
+
+    def _each_block(self, offset: int, length: int, use: Callable[[bytes], object]) -> None:
+        while length > 0:
+            data = os.pread(self._fd, min(length, _READ_BACK), offset)
+            if not data:
+                raise StorageError("The archive's file is shorter than what was written to it.")
+            use(data)
+            offset += len(data)
+            length -= len(data)
+
+
+def _write_failed(error: OSError) -> ResurgamError:
+    return StorageError(
+        f"Writing the archive failed ({error.strerror}); the partial file is removed, earlier backups are untouched.",
+        "Free space in BACKUP_DIR, or lower MAX_BACKUPS or BACKUP_RETENTION_DAYS and run `resurgam prune`.",
+    )
