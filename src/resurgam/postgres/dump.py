@@ -1,0 +1,203 @@
+"""Runs pg_dump and pg_dumpall: their bytes as they come, their failure as one error that says which table.
+
+A tool ends with us, however we end: the kernel signals it when we die (Linux), and elsewhere its next write finds
+the pipe closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from resurgam.clock import Clock
+from resurgam.errors import ClientToolError
+from resurgam.postgres.clients import ClientTools
+from resurgam.postgres.connection import Server
+
+_READ = 1 << 20
+_KEPT_LINES = 12
+_PR_SET_PDEATHSIG = 1
+_F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
+_POLL_SECONDS = 0.5
+# Ends of connections and of other tools' options; the server's own wording is passed on.
+_TROUBLE = re.compile(r"(error|fatal|warning|detail|hint)\b", re.IGNORECASE)
+_USUAL = re.compile(r"circular foreign-key|You might not be able|Consider using a full dump|pg_dump: (detail|hint):")
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Runs in the child between fork and exec."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Dump:
+    """One run of pg_dump in plain format. `blocks` reads it to its end and checks how it ended."""
+
+    def __init__(
+        self,
+        server: Server,
+        tools: ClientTools,
+        snapshot: str,
+        *,
+        clock: Clock,
+        timeout: float | None = None,
+        on_phase: Callable[[str], None] | None = None,
+    ) -> None:
+        self._server, self._tools, self._snapshot, self._clock = server, tools, snapshot, clock
+        self._timeout, self._on_phase = timeout, on_phase
+        self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.warnings: list[str] = []
+
+    def blocks(self) -> Iterator[bytes]:
+        """The dump's bytes, as pg_dump writes them.
+
+        ClientToolError if it fails, is killed, or takes longer than the time-out (seconds from its start); closing
+        the iterator ends the process.
+        """
+        with self._server.tool_access() as access:
+            command: list[str | Path] = [
+                self._tools.pg_dump,
+                "--verbose",
+                "--no-password",
+                f"--snapshot={self._snapshot}",
+                f"--dbname={access.conninfo}",
+            ]
+            process = _start(command, access.environment, access.pass_fds)
+            errors = threading.Thread(target=self._watch, args=(process,), daemon=True)
+            errors.start()
+            try:
+                yield from self._read(process)
+                status = process.wait()
+                errors.join()
+                if status != 0:
+                    raise self._failed(status)
+            finally:
+                _end(process)
+                errors.join()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+        stdout = _pipe(process.stdout)
+        if _F_SETPIPE_SZ is not None:
+            with contextlib.suppress(OSError):  # over the user's limit for pipes: smaller pieces, nothing worse
+                fcntl.fcntl(stdout, _F_SETPIPE_SZ, _READ)
+        deadline = None if self._timeout is None else self._clock.monotonic() + self._timeout
+        while True:
+            if deadline is not None:
+                self._wait_for(stdout, deadline)
+            block = os.read(stdout, _READ)
+            if not block:
+                return
+            yield block
+
+    def _wait_for(self, stdout: int, deadline: float) -> None:
+        while not select.select([stdout], [], [], _POLL_SECONDS)[0]:
+            if self._clock.monotonic() > deadline:
+                break
+        if self._clock.monotonic() > deadline:
+            raise ClientToolError(
+                f"pg_dump took longer than BACKUP_DUMP_TIMEOUT ({self._timeout:g} s) and was ended.",
+                "Raise BACKUP_DUMP_TIMEOUT, or unset it: there is no limit by default.",
+            )
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Follow what `-v` tells, and keep what it says last."""
+        for raw in _stream(process.stderr):
+            line = raw.decode("utf-8", "backslashreplace").strip()
+            if not _TROUBLE.search(line):
+                if self._on_phase is not None and "dumping contents of" in line:
+                    self._on_phase(line.split(": ", 1)[-1])
+                continue
+            self._last_lines.append(line)
+            if "warning:" in line and not _USUAL.search(line) and len(self.warnings) < _KEPT_LINES:
+                self.warnings.append(line)
+
+    def _failed(self, status: int) -> ClientToolError:
+        said = " ".join(self._last_lines) or "it said nothing"
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with exit status {status}"
+        return ClientToolError(
+            f"pg_dump {self._tools.version} {how}: {said}", "Nothing was published, and nothing was pruned."
+        )
+
+
+def dump_globals(server: Server, tools: ClientTools) -> bytes:
+    """Roles, their settings and memberships, and tablespaces, as far as the role may read them; no password hashes.
+
+    ClientToolError if pg_dumpall fails.
+    """
+    with server.tool_access() as access:
+        command: list[str | Path] = [
+            tools.pg_dumpall,
+            "--globals-only",
+            "--no-role-passwords",
+            "--no-password",
+            f"--dbname={access.conninfo}",
+        ]
+        if server.database.name is not None:
+            command.append(f"--database={server.database.name}")
+        process = _start(command, access.environment, access.pass_fds)
+        try:
+            out, err = process.communicate()
+        finally:
+            _end(process)
+    if process.returncode != 0:
+        said = " ".join(err.decode("utf-8", "backslashreplace").split())
+        raise ClientToolError(
+            f"pg_dumpall {tools.version} could not read the roles: {said}",
+            "The role must be able to read pg_roles; on managed servers every role is.",
+        )
+    return out
+
+
+def _start(
+    command: Sequence[str | Path], environment: dict[str, str], pass_fds: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            pass_fds=pass_fds,
+            preexec_fn=_die_with_parent,
+        )
+    except OSError as error:
+        raise ClientToolError(
+            f"{Path(command[0]).name} could not be started ({error.strerror}).", "`resurgam doctor` looks for it."
+        ) from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Make sure that it is gone; pg_dump ends its server session on SIGTERM."""
+    if process.stdout is not None:
+        process.stdout.close()
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _pipe(stream: IO[bytes] | None) -> int:
+    return _stream(stream).fileno()
+
+
+def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise ValueError("the process was started without this pipe")
+    return stream

@@ -1,0 +1,106 @@
+"""Swaps a loaded database in for the live one: two renames in one transaction, nothing committed in between.
+
+Session A renames the live database away, which takes its lock and waits for whoever is connected; session B, seeing
+that lock, ends them, and no new one gets in. Measured with 80 hammering clients: 0.03 to 0.07 s without a database.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from resurgam.clock import Clock
+from resurgam.errors import DatabaseError, RestoreFailed
+from resurgam.postgres.connection import Server
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+MAINTENANCE = ("postgres", "template1")
+_POLL = 0.005
+# RENAME gives up after 5 s of waiting for others to leave (PostgreSQL's CountOtherDBBackends); a few tries are ours.
+_ATTEMPTS = 3
+
+
+def maintenance_server(server: Server) -> Server:
+    """The same server by a database that is neither swapped nor dropped. Raises what connecting raises."""
+    first, second = (server.at(name) for name in MAINTENANCE)
+    if server.database.name == "postgres":
+        return second
+    try:
+        first.connect().close()
+    except DatabaseError:
+        return second
+    return first
+
+
+def database_oid(connection: Connection, name: str) -> int | None:
+    """The oid of a database, which a rename keeps; None if there is none of that name."""
+    row = connection.execute("SELECT oid FROM pg_database WHERE datname = %s", (name,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def swap_databases(server: Server, live: str, fresh: str, previous: str, clock: Clock) -> float:
+    """Rename `live` to `previous` and `fresh` to `live`; answers how long nobody could connect, in seconds.
+
+    `server` is a maintenance database's. If `live` does not exist, `fresh` is just renamed. RestoreFailed if a
+    session could not be ended; then everything has its old name.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            with server.connect() as renamer, server.connect() as ender:
+                return _swap(renamer, ender, (live, fresh, previous), clock)
+        except psycopg.errors.ObjectInUse as error:
+            if attempt == _ATTEMPTS - 1:
+                raise RestoreFailed(
+                    f"The database {live} is still in use ({error.diag.message_detail or error}); it was not replaced.",
+                    "Stop the application (docker-compose stop backend) and restore again.",
+                ) from None
+        except psycopg.Error as error:
+            raise RestoreFailed(
+                f"The databases could not be swapped ({error.diag.message_primary or error}); {live} is as it was."
+            ) from None
+    raise AssertionError("unreachable")
+
+
+def _swap(renamer: Connection, ender: Connection, names: tuple[str, str, str], clock: Clock) -> float:
+    live, fresh, previous = names
+    oids = [oid for name in (live, fresh) if (oid := database_oid(ender, name)) is not None]
+    swapped = threading.Event()
+    ending = threading.Thread(target=_end_sessions, args=(ender, renamer.info.backend_pid, oids, swapped), daemon=True)
+    started = clock.monotonic()
+    ending.start()
+    try:
+        with renamer.transaction():
+            if len(oids) == 2:
+                renamer.execute(_rename(live, previous))
+                started = clock.monotonic()
+            renamer.execute(_rename(fresh, live))
+        return clock.monotonic() - started
+    finally:
+        swapped.set()
+        ending.join()
+
+
+def _rename(old: str, new: str) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
+
+
+def _end_sessions(ender: Connection, renamer: int, oids: list[int], swapped: threading.Event) -> None:
+    """End every session of the databases, once the renamer holds the lock that keeps new ones out."""
+    while not swapped.wait(_POLL):
+        try:
+            ender.execute(
+                """
+                SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+                WHERE a.datid = ANY (%(oids)s) AND a.backend_type = 'client backend' AND EXISTS (
+                    SELECT FROM pg_locks l WHERE l.pid = %(renamer)s AND l.granted AND l.objid = a.datid
+                      AND l.classid = 'pg_database'::regclass AND l.mode = 'AccessExclusiveLock')
+                """,
+                {"oids": oids, "renamer": renamer},
+            )
+        except psycopg.errors.InsufficientPrivilege:
+            continue  # somebody else's session: the renamer waits for it, and says so in the end
+        except psycopg.OperationalError:
+            return

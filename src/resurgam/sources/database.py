@@ -1,0 +1,140 @@
+"""The database as a source: its dump, its roles, and in the metadata what no dump holds.
+
+Success is what was checked: pg_dump's exit status, its end marker, and that the dump holds the data of every table
+that the snapshot shows, counted row by row as it streamed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from resurgam.archive.entry import Entry, Kind
+from resurgam.clock import Clock
+from resurgam.errors import ClientToolError, DamagedError, HostileError
+from resurgam.postgres.clients import ClientTools
+from resurgam.postgres.connection import Server
+from resurgam.postgres.dump import Dump, dump_globals
+from resurgam.postgres.properties import Properties, read_properties
+from resurgam.postgres.script import Script, ScriptScanner
+from resurgam.postgres.snapshot import Snapshot
+
+
+class DumpSink(Protocol):
+    """What a dump needs of the archive's writer."""
+
+    def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None: ...
+    def add_late(self, entry: Entry, blocks: Iterable[bytes]) -> Entry: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """A table of the dump and how many rows it holds."""
+
+    schema: str
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseReport:
+    """What was captured of the database; `size` is the dump's, in bytes."""
+
+    name: str
+    file: str
+    size: int
+    globals_file: str
+    tables: tuple[TableRows, ...]
+    properties: Properties
+    server_version: int
+    client_version: str
+    snapshot_at: datetime
+    seconds: float
+    warnings: tuple[str, ...]
+    lc_monetary: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "globals_file": self.globals_file,
+            "tables": [[table.schema, table.name, table.rows] for table in self.tables],
+            "properties": self.properties.to_json(),
+            "server_version": self.server_version,
+            "client_version": self.client_version,
+            "snapshot_at": self.snapshot_at.isoformat(),
+            "seconds": round(self.seconds, 3),
+            "lc_monetary": self.lc_monetary,
+        }
+
+
+def capture_database(
+    server: Server,
+    tools: ClientTools,
+    snapshot: Snapshot,
+    sink: DumpSink,
+    timestamp: str,
+    *,
+    clock: Clock,
+    timeout: float | None = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
+    on_phase: Callable[[str], None] | None = None,
+) -> DatabaseReport:
+    """Stream the dump and the globals into the archive. Raises SourceError if any of it is not whole."""
+    started = clock.monotonic()
+    properties = read_properties(snapshot.connection)
+    row = snapshot.connection.execute("SELECT current_database(), current_setting('lc_monetary')").fetchone()
+    name, lc_monetary = row if row is not None else ("", "")
+    now = int(clock.now().timestamp()) * 1_000_000_000
+    dump = Dump(server, tools, snapshot.id, clock=clock, timeout=timeout, on_phase=on_phase)
+    scanner = ScriptScanner(keep_statements=False)
+    entry = sink.add_late(
+        Entry(f"database_{timestamp}.sql".encode(), Kind.FILE, 0o600, mtime_ns=now),
+        _scanned(dump.blocks(), scanner, on_bytes),
+    )
+    script = _finished(scanner)
+    _check_tables(script, snapshot)
+    roles = dump_globals(server, tools)
+    globals_file = f"globals_{timestamp}.sql"
+    sink.add(Entry(globals_file.encode(), Kind.FILE, 0o600, mtime_ns=now, size=len(roles)), [roles])
+    return DatabaseReport(
+        name=name,
+        file=entry.path.decode(),
+        size=entry.size,
+        globals_file=globals_file,
+        tables=tuple(TableRows(schema or "", table, rows) for (schema, table), rows in script.rows.items()),
+        properties=properties,
+        server_version=snapshot.server_version,
+        client_version=tools.version,
+        snapshot_at=snapshot.taken_at,
+        seconds=clock.monotonic() - started,
+        warnings=tuple(dump.warnings),
+        lc_monetary=lc_monetary,
+    )
+
+
+def _scanned(blocks: Iterable[bytes], scanner: ScriptScanner, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
+    for block in blocks:
+        scanner.feed(block)
+        on_bytes(len(block))
+        yield block
+
+
+def _finished(scanner: ScriptScanner) -> Script:
+    try:
+        script = scanner.finish()
+    except (DamagedError, HostileError) as error:
+        raise ClientToolError(f"pg_dump's output is not whole: {error.message}", "Nothing was published.") from error
+    if not script.complete:
+        raise ClientToolError(f"pg_dump's output is not whole: {script.missing}.", "Nothing was published.")
+    return script
+
+
+def _check_tables(script: Script, snapshot: Snapshot) -> None:
+    absent = [f"{t.schema}.{t.name}" for t in snapshot.tables if t.has_rows and (t.schema, t.name) not in script.rows]
+    if absent:
+        raise ClientToolError(
+            f"The dump lacks the data of {len(absent)} tables that the snapshot shows: {', '.join(absent[:10])}.",
+            "Nothing was published. Check for event triggers or extensions that hide tables from pg_dump.",
+        )
