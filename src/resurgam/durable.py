@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 from pathlib import Path
 
 _RENAME_NOREPLACE = 1
@@ -87,3 +88,32 @@ def exchange(left: Path, right: Path) -> None:
     fsync_folder(left.parent)
     if left.parent != right.parent:
         fsync_folder(right.parent)
+
+
+# File systems whose locks or shared memory do not reach, or not reliably, every machine that has the file open.
+NETWORK_FILE_SYSTEMS = frozenset(
+    """9p afs beegfs ceph cifs coda davfs glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs pvfs2 smb smb2 smb3 smbfs
+    fuse.afuse fuse.blobfuse fuse.blobfuse2 fuse.ceph fuse.ceph-fuse fuse.curlftpfs fuse.davfs fuse.davfs2 fuse.gcsfuse
+    fuse.geesefs fuse.glusterfs fuse.goofys fuse.grpcfuse fuse.juicefs fuse.mount-s3 fuse.mountpoint-s3 fuse.osxfs
+    fuse.rclone fuse.s3fs fuse.s3ql fuse.seaweedfs fuse.smbnetfs fuse.sshfs fuse.yas3fs""".split()  # noqa: SIM905
+)
+
+
+def filesystem_type(path: Path) -> str:
+    """The type of the file system that holds `path`, or would hold it once created, as Linux names it (`ext4`, `nfs4`,
+    `fuse.sshfs`); "" where /proc/self/mountinfo can not tell."""
+    place = os.path.realpath(path)
+    best, found = "", ""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        # proc(5): the fifth field is the mount point, with blanks, tabs, newlines and backslashes as octal escapes.
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        # Of two mounts on one point the later hides the earlier.
+        if inside and len(point) >= len(best):
+            best, found = point, after.split(" ")[0]
+    return found
