@@ -1,0 +1,79 @@
+"""`make bench`: every figure of docs/performance in one run, as a table with targets.
+
+BENCH_ARGS="--scale 0.1 --pairs 1" tries it out; `--only backup,restore,list,growth` chooses.
+`growth` takes its time: it compares the memory for a database of 1 GB with that for one of 10 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import backup, growth, listing, report, restore
+from bench.lab import Lab, open_lab
+from bench.measure import CommandFailed
+
+_CACHE = Path(__file__).parents[1] / ".cache" / "bench"
+
+
+def main() -> int:
+    """Exit status: 0 when every target was reached, 1 when one was missed or a command failed."""
+    options = _options()
+    chosen = options.only.split(",")
+    lines: list[report.Line] = []
+    try:
+        if {"backup", "restore"} & set(chosen):
+            with open_lab(options.cache, options.scale, options.pg) as lab:
+                _describe(lab)
+                parts: dict[str, Callable[[Lab, int, int], list[report.Line]]] = {
+                    "backup": backup.run,
+                    "restore": restore.run,
+                }
+                for name, part in parts.items():
+                    if name in chosen:
+                        print(f"\n{name}, {options.pairs} pairs", flush=True)
+                        lines += part(lab, options.pairs, options.peers)
+        if "list" in chosen:
+            print(f"\nlist and rebuild, {options.archives:,} archives", flush=True)
+            lines += listing.run(options.cache, options.archives, options.pairs)
+        if "growth" in chosen:
+            print("\nmemory at 1 GB and at 10 GB", flush=True)
+            lines += growth.run(options.cache, options.pg)
+    except CommandFailed as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    print("\n" + report.heading())
+    for line in lines:
+        print(line.text())
+    return 1 if any(line.reached is False for line in lines) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5, help="measurements of each, alternating (default 5)")
+    parser.add_argument("--peers", type=int, default=1, help="measurements of each peer, 0 for none (default 1)")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="the lab's size; 1 is a 675 MB dump and 448 MB of files"
+    )
+    parser.add_argument("--archives", type=int, default=10_000, help="archives for list and rebuild")
+    parser.add_argument("--only", default="backup,restore,list", help="backup, restore, list, growth")
+    parser.add_argument("--pg", type=int, default=16, help="PostgreSQL's major version (16 or 18)")
+    parser.add_argument("--cache", type=Path, default=_CACHE, help="where the lab is kept between runs")
+    return parser.parse_args()
+
+
+def _describe(lab: Lab) -> None:
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"PostgreSQL {lab.server.version} with fsync on\n"
+        f"dump {lab.dump.stat().st_size / 1e6:.0f} MB, {lab.files:,} files of {lab.files_bytes / 1e6:.0f} MB; "
+        "seconds are medians of wall time, memory is the highest peak"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

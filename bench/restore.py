@@ -1,0 +1,79 @@
+"""Restoring the database: against `psql -f` of the same dump, and beside pg_restore with two jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psycopg
+
+from bench import measure, report
+from bench.backup import RESURGAM
+from bench.lab import DATABASE, Lab
+
+
+def run(lab: Lab, pairs: int, peers: int) -> list[report.Line]:
+    """Measure in pairs whose order alternates; every restore meets the live database, as in an accident."""
+    name, _ = make_backup(lab)
+    ours, plain, peaks = [], [], []
+    for number in range(pairs):
+        if number % 2:
+            plain.append(_psql(lab))
+        done = _restore(lab, name)
+        ours.append(done.seconds)
+        peaks.append(done.memory)
+        if not number % 2:
+            plain.append(_psql(lab))
+        print(f"  pair {number + 1}: ours {ours[-1]:.2f} s, psql {plain[-1]:.2f} s", flush=True)
+    lines = [
+        report.ratio("restore of the database / psql -X -q -f", ours, plain, 0.85),
+        report.memory("restore, peak memory of our processes", peaks, 256),
+    ]
+    for form in ("c", "d") if peers else ():
+        times = _pg_restore(lab, form, peers)
+        lines.append(report.ratio(f"restore / pg_restore -j2 from -F{form}", ours, times))
+    return lines
+
+
+def make_backup(lab: Lab) -> tuple[str, measure.Run]:
+    """Take a backup; its name, and how it went."""
+    (lab.work / "backups").mkdir(exist_ok=True)
+    done = measure.run([*RESURGAM, "backup", "--json"], lab.environment())
+    name = json.loads(done.output[done.output.index("{") : done.output.rindex("}") + 1])["backup_name"]
+    assert isinstance(name, str)
+    return name, done
+
+
+def _restore(lab: Lab, name: str) -> measure.Run:
+    lab.sql("CHECKPOINT")
+    done = measure.run([*RESURGAM, "restore", name, "--yes", "--only", "database"], lab.environment())
+    # What it kept for an undo goes, so that every run meets the same disk.
+    with psycopg.connect(lab.server.dsn(), autocommit=True) as session:
+        rows = session.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s", (DATABASE + r"\_previous\_%",)
+        ).fetchall()
+    lab.sql(*[f'DROP DATABASE "{previous}" WITH (FORCE)' for (previous,) in rows], "CHECKPOINT")
+    return done
+
+
+def _fresh(lab: Lab) -> None:
+    lab.sql("DROP DATABASE IF EXISTS other WITH (FORCE)", "CREATE DATABASE other TEMPLATE template0", "CHECKPOINT")
+
+
+def _psql(lab: Lab) -> float:
+    _fresh(lab)
+    command: list[str | Path] = ["psql", "-X", "-q", "-d", "other", "-f", lab.dump]
+    seconds = measure.run(command, lab.environment()).seconds
+    lab.sql("DROP DATABASE other WITH (FORCE)", "CHECKPOINT")
+    return seconds
+
+
+def _pg_restore(lab: Lab, form: str, rounds: int) -> list[float]:
+    place: Path = lab.work / f"dump-{form}"
+    measure.run(["pg_dump", f"-F{form}", "-d", DATABASE, "-f", place], lab.environment())
+    times = []
+    for _ in range(rounds):
+        _fresh(lab)
+        times.append(measure.run(["pg_restore", "-j2", "-d", "other", place], lab.environment()).seconds)
+    lab.sql("DROP DATABASE other WITH (FORCE)")
+    return times
