@@ -22,6 +22,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 setup: $(VENV)/.installed
+	@:
 
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { \
