@@ -38,7 +38,7 @@ def one_pass(cutting: Cutting, data: bytes) -> list[int]:
 def text(size: int, name: str) -> bytes:
     """Bytes that look like a dump: compressible, without long repeats."""
     random = randomness(name)
-    rows = []
+    rows: list[bytes] = []
     while size > 0:
         rows.append(
             b"%d\tA finding of %d\t%s\n" % (len(rows), random.getrandbits(40), random.randbytes(9).hex().encode())

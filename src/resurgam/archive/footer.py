@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from resurgam.errors import DamagedError
+from resurgam.errors import ArchiveError, DamagedError
 from resurgam.pipeline.codec import extra_field, marked_member
 
 VERSION = 1
@@ -18,6 +18,11 @@ _MAGIC = b"RSGMFOOT"
 _CHECK = 16
 LENGTH = len(marked_member(b"", _FOOT, bytes(_FIELDS.size + _CHECK)))
 MARK_READ = 64
+METADATA_NAME = b"backup_metadata.json"
+MAX_METADATA = 16 << 20
+_MAX_INDEX = 4 << 30
+# An index of nothing but empty files with consecutive names reaches 25.
+_MAX_INDEX_RATIO = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +68,16 @@ class Footer:
             )
         magic, version, *fields = _FIELDS.unpack(raw[:-_CHECK])
         footer = cls(*fields)
-        if magic != _MAGIC or version != VERSION:
-            raise DamagedError(
-                f"The archive was written in format {version}, which this version does not know.",
-                "Install a newer version of Resurgam.",
-            )
+        if magic != _MAGIC:
+            raise DamagedError("The archive's footer is not one.")
+        require_known(version)
         fits = (
             footer.offset + LENGTH == file_size
             and footer.index_offset + footer.index_stored == footer.offset
             and footer.metadata_offset + footer.metadata_stored <= footer.index_offset
             and tail == footer.encode()
+            and _plausible(footer.metadata_stored, footer.metadata_length, MAX_METADATA, 1032)
+            and _plausible(footer.index_stored, footer.index_plain, _MAX_INDEX, _MAX_INDEX_RATIO)
         )
         if not fits:
             raise DamagedError("The archive's footer does not fit the file: bytes were added or taken away.")
@@ -84,7 +89,23 @@ def mark_member(data: bytes) -> bytes:
     return marked_member(data, _MARK, _MARK_DATA)
 
 
-def is_marked(head: bytes) -> bool:
-    """Whether a file that begins with these bytes (`MARK_READ` are enough) is an archive of ours, of any version."""
+def marked_version(head: bytes) -> int | None:
+    """The format's version, by a file's first `MARK_READ` bytes; None if it is no archive of ours."""
     field = extra_field(head, _MARK)
-    return field is not None and field.startswith(b"resurgam")
+    if field is None or not field.startswith(b"resurgam"):
+        return None
+    return int.from_bytes(field[8:10], "little")
+
+
+def require_known(version: int) -> None:
+    """ArchiveError if the archive is of a format that this version of Resurgam does not read."""
+    if version != VERSION:
+        raise ArchiveError(
+            f"The archive was written in format {version}; this version of Resurgam reads format {VERSION}.",
+            "Install a newer version of Resurgam.",
+        )
+
+
+def _plausible(stored: int, plain: int, most: int, ratio: int) -> bool:
+    """Whether these lengths may be allocated for: what was compressed is neither far longer nor a bomb."""
+    return plain <= most and stored <= 2 * plain + 4096 and plain <= ratio * stored + 4096

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.footer import MAX_METADATA, METADATA_NAME
 from resurgam.archive.reader import parse_metadata
+from resurgam.archive.stored import StoredFile
 from resurgam.archive.tarstream import walk_tar
-from resurgam.archive.writer import METADATA_NAME
 from resurgam.errors import DamagedError, HostileError
 from resurgam.pipeline.codec import InflateError, stream_members
 
 _READ = 1 << 20
-_MAX_METADATA = 16 << 20
 # Deflate reaches 1,032:1 on constant bytes and nothing else. Text and dumps stay far under a hundred.
 _MAX_RATIO = 250
 _RATIO_FROM = 256 << 20
@@ -31,13 +30,12 @@ class ForeignArchive:
 
     foreign = True
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._fd).st_size
+    def __init__(self, file: StoredFile, name: str) -> None:
+        self.path, self.name, self.size = file.path, name, file.size
+        self._file = file
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +49,7 @@ class ForeignArchive:
         """The content of backup_metadata.json; reads the stream up to it. DamagedError if there is none."""
         for entry, blocks in self.walk():
             if entry.path == METADATA_NAME and entry.kind is Kind.FILE:
-                if entry.size > _MAX_METADATA:
+                if entry.size > MAX_METADATA:
                     raise HostileError("The archive's backup_metadata.json is impossibly long.")
                 return parse_metadata(b"".join(blocks), self.name)
         raise DamagedError("The archive holds no backup_metadata.json: it is not a backup in the manual's layout.")
@@ -69,25 +67,26 @@ class ForeignArchive:
     def walk(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
         """Every entry below the top folder, with its bytes, through gzip's checksums to tar's end blocks."""
         try:
-            for member, blocks in walk_tar(self._plain(), self.name.encode()):
+            for member, blocks in walk_tar(self._plain(), os.fsencode(self.name)):
                 if member.entry.path:
                     yield member.entry, blocks
         except InflateError as error:
             raise DamagedError(f"The archive's compressed data are damaged ({error}).") from None
 
     def _plain(self) -> Iterator[bytes]:
-        size = 0
-        for piece in stream_members(self._blocks()):
+        consumed = size = 0
+
+        def blocks() -> Iterator[bytes]:
+            nonlocal consumed
+            while block := self._file.read(consumed, _READ):
+                consumed += len(block)
+                yield block
+
+        for piece in stream_members(blocks()):
             size += len(piece)
-            if size > _RATIO_FROM and size > _MAX_RATIO * self.size:
+            if size > _RATIO_FROM and size > _MAX_RATIO * consumed:
                 raise HostileError(
                     f"The archive grows more than {_MAX_RATIO}-fold when it is unpacked: a decompression bomb.",
-                    "If you trust it, unpack it with tar in a folder with enough space, and pack it again.",
+                    "If you trust it, unpack it with tar where there is enough space, and restore by hand.",
                 )
             yield piece
-
-    def _blocks(self) -> Iterator[bytes]:
-        position = 0
-        while block := os.pread(self._fd, _READ, position):
-            position += len(block)
-            yield block

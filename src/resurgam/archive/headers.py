@@ -8,6 +8,8 @@ Format: POSIX.1-2001, "pax", and GNU tar's manual, "Basic Tar Format".
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.errors import DamagedError, HostileError
 
@@ -16,6 +18,9 @@ RECORD = 10_240
 # A name longer than Linux's PATH_MAX can't be restored; the rest leaves room for other pax records.
 _MAX_EXTENSION = 256 << 10
 _MAX_SIZE = 1 << 62
+MIN_TIME, MAX_TIME = -(1 << 63), (1 << 63) - 1
+# What is kept of pax records. Others (extended attributes, comments) say nothing that a restore uses.
+_RECORDS = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"uname", b"gname", b"mtime"))
 
 
 def padding(size: int) -> int:
@@ -86,15 +91,21 @@ def _block(entry: Entry, split: tuple[bytes, bytes], target: bytes, flag: bytes)
     return b"%b%06o\0 %b" % (head[:148], sum(head), head[156:])
 
 
+@lru_cache(maxsize=1024)
 def _owner(name: str) -> bytes:
-    raw = name.encode("utf-8", "surrogateescape")
-    return raw.ljust(32, b"\0") if len(raw) < 32 else bytes(32)
+    return owner_text(name).encode("utf-8", "surrogateescape").ljust(32, b"\0")
+
+
+@lru_cache(maxsize=1024)
+def owner_text(name: str) -> str:
+    """A user's or group's name as a header gives it back: empty if it has more than 31 bytes."""
+    return name if len(name.encode("utf-8", "surrogateescape")) < 32 else ""
 
 
 def _pax_body(records: dict[str, bytes]) -> bytes:
     lines = []
     try:
-        b"".join(records.values()).decode()
+        b"\0".join(records.values()).decode()
     except UnicodeDecodeError:
         lines.append(_pax_record(b"hdrcharset", b"BINARY"))
     lines += [_pax_record(key.encode(), value) for key, value in records.items()]
@@ -147,6 +158,8 @@ class HeaderParser:
             self._local[b"linkpath"] = body.rstrip(b"\0")
         else:
             (self._global if self._flag == b"g" else self._local).update(_parse_pax(body))
+        if self._flag in b"LK" and not body.rstrip(b"\0"):
+            raise DamagedError("A GNU long name is empty.")
 
     def _entry(self, block: bytes, flag: bytes, size: int) -> Entry:
         records = {**self._global, **self._local}
@@ -155,21 +168,25 @@ class HeaderParser:
         kinds = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"1": Kind.HARDLINK}
         kinds |= {b"2": Kind.SYMLINK, b"5": Kind.FOLDER}
         kind = kinds.get(flag)
-        if kind is None or any(key.startswith(b"GNU.sparse") for key in records):
+        if kind is None or b"GNU.sparse" in records:
             what = {b"3": "a device", b"4": "a device", b"6": "a fifo"}.get(flag, "of a kind (sparse or other)")
-            raise HostileError(f"The entry {printable(path)} is {what} that no backup holds.")
+            raise HostileError(
+                f"The entry {printable(path)} is {what} that no backup holds.",
+                "If you trust the archive, unpack it with tar, and pack it again without sparse or special files.",
+            )
         if kind is Kind.FILE and path.endswith(b"/"):
             kind = Kind.FOLDER  # how tars from before POSIX mark a folder
-        seconds = records.get(b"mtime")
+        seconds, named = records.get(b"mtime"), block[257:262] == b"ustar"
+        mtime_ns = _parse_number(block[136:148]) * 1_000_000_000 if seconds is None else _pax_time(seconds)
         return Entry(
             path=path.rstrip(b"/") if kind is Kind.FOLDER else path,
             kind=kind,
             mode=_parse_number(block[100:108]) & 0o7777,
             uid=_pax_int(records, b"uid", _parse_number(block[108:116])),
             gid=_pax_int(records, b"gid", _parse_number(block[116:124])),
-            uname=_text(records.get(b"uname", block[265:297])),
-            gname=_text(records.get(b"gname", block[297:329])),
-            mtime_ns=_parse_number(block[136:148]) * 1_000_000_000 if seconds is None else _pax_time(seconds),
+            uname=_text(records.get(b"uname", block[265:297] if named else b"")),
+            gname=_text(records.get(b"gname", block[297:329] if named else b"")),
+            mtime_ns=max(MIN_TIME, min(mtime_ns, MAX_TIME)),
             size=_pax_int(records, b"size", size) if kind is Kind.FILE else 0,
             target=b"" if kind in (Kind.FILE, Kind.FOLDER) else records.get(b"linkpath") or _cut(block[157:257]),
         )
@@ -194,10 +211,9 @@ def _parse_number(field: bytes) -> int:
         value = int.from_bytes(field, "big", signed=True)
         return value if field[0] == 0xFF else value + (1 << (8 * len(field) - 1))
     digits = field.strip(b" \0")
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError:
-        raise DamagedError("A tar header holds a malformed number.") from None
+    if digits.translate(None, b"01234567"):  # int() takes more: signs, underscores, spaces
+        raise DamagedError("A tar header holds a malformed number.")
+    return int(digits, 8) if digits else 0
 
 
 def _parse_pax(body: bytes) -> dict[bytes, bytes]:
@@ -209,9 +225,12 @@ def _parse_pax(body: bytes) -> dict[bytes, bytes]:
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
         if end > len(body) or end <= space or not equals or body[end - 1 : end] != b"\n":
             raise DamagedError("A pax header is malformed.")
-        if b"\0" in value:
-            raise HostileError("A pax header holds a NUL.")
-        records[key] = value
+        if key.startswith(b"GNU.sparse"):
+            records[b"GNU.sparse"] = b""
+        elif key in _RECORDS:
+            if b"\0" in value:
+                raise HostileError("A pax header holds a name with a NUL.")
+            records[key] = value
         position = end
     return records
 

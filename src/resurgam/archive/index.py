@@ -16,6 +16,7 @@ from typing import Any
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.headers import BLOCK, padding
 from resurgam.errors import DamagedError
+from resurgam.pipeline.codec import MIN_STORED
 
 MAGIC = b"RSIX"
 VERSION = 1
@@ -24,6 +25,8 @@ _NO_DIGEST = bytes(DIGEST)
 _KIND_OF = {kind.value[0]: kind for kind in Kind}
 _COLUMNS = "HIqQH"  # modes, owners, mtimes, sizes, headers
 MAX_CHUNK = 16 << 20
+_SECTIONS = 15
+_FOLDER = Kind.FOLDER.value[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Index:
         self._kinds, self._flags = bytearray(), bytearray()
         self._modes, self._owner_ids, self._mtimes, self._sizes, self._headers = (array(c) for c in _COLUMNS)
         self._digests, self._paths, self._targets = bytearray(), bytearray(), bytearray()
-        self.chunk_lengths, self.chunk_stored, self._chunk_digests = array("I"), array("I"), bytearray()
+        self.chunk_lengths, self.chunk_stored, self.chunk_checks = array("I"), array("I"), array("I")
+        self._chunk_digests = bytearray()
 
     def add_entry(self, entry: Entry, header_blocks: int, digest: bytes = _NO_DIGEST) -> int:
         """Append an entry; answers its position, for `set_late`."""
@@ -67,13 +71,17 @@ class Index:
         if size is not None:
             self._sizes[position] = size
 
-    def add_chunk(self, length: int, stored: int, digest: bytes) -> int:
+    def add_chunk(self, length: int, stored: int, digest: bytes = _NO_DIGEST, check: int = 0) -> int:
+        """Append a chunk; `check` is the CRC-32 of its stored bytes. Answers its position, for `set_chunk`."""
         self.chunk_lengths.append(length)
         self.chunk_stored.append(stored)
+        self.chunk_checks.append(check)
         self._chunk_digests += digest
         return len(self.chunk_lengths) - 1
 
-    def set_chunk_digest(self, position: int, digest: bytes) -> None:
+    def set_chunk(self, position: int, digest: bytes, check: int) -> None:
+        """Complete a chunk that was written late."""
+        self.chunk_checks[position] = check
         self._chunk_digests[position * DIGEST : (position + 1) * DIGEST] = digest
 
     def chunk_digest(self, position: int) -> bytes:
@@ -113,7 +121,7 @@ class Index:
         head = {"backup_name": self.backup_name, "owners": list(self._owners)}
         yield struct.pack("<4sHHQQ", MAGIC, VERSION, 0, len(self), len(self.chunk_lengths))
         columns = (self._modes, self._owner_ids, self._mtimes, self._sizes, self._headers)
-        chunks = (self.chunk_lengths, self.chunk_stored)
+        chunks = (self.chunk_lengths, self.chunk_stored, self.chunk_checks)
         for section in (
             json.dumps(head).encode(),
             self._kinds,
@@ -137,27 +145,14 @@ class Index:
             raise DamagedError("The archive's index is too short.") from None
         if magic != MAGIC or version != VERSION:
             raise DamagedError(f"The archive's index has an unknown form (version {version}).")
-        sections, position = [], struct.calcsize("<4sHHQQ")
-        while position + 8 <= len(data):
+        sections: list[memoryview] = []
+        position = struct.calcsize("<4sHHQQ")
+        while position + 8 <= len(data) and len(sections) <= _SECTIONS:
             (size,) = struct.unpack_from("<Q", data, position)
             sections.append(memoryview(data)[position + 8 : position + 8 + size])
             position += 8 + size
-        expected = [
-            None,
-            n,
-            n,
-            2 * n,
-            4 * n,
-            8 * n,
-            8 * n,
-            2 * n,
-            DIGEST * n,
-            None,
-            None,
-            4 * m,
-            4 * m,
-            DIGEST * m,
-        ]
+        columns = (n, n, 2 * n, 4 * n, 8 * n, 8 * n, 2 * n, DIGEST * n)
+        expected = (None, *columns, None, None, 4 * m, 4 * m, 4 * m, DIGEST * m)
         if position != len(data) or len(sections) != len(expected):
             raise DamagedError("The archive's index does not have the sections it should have.")
         if any(size is not None and len(part) != size for part, size in zip(sections, expected, strict=True)):
@@ -176,8 +171,8 @@ class Index:
         columns = [_column(code, part) for code, part in zip(_COLUMNS, sections[3:8], strict=True)]
         self._modes, self._owner_ids, self._mtimes, self._sizes, self._headers = columns
         self._digests, self._paths, self._targets = (bytearray(part) for part in sections[8:11])
-        self.chunk_lengths, self.chunk_stored = _column("I", sections[11]), _column("I", sections[12])
-        self._chunk_digests = bytearray(sections[13])
+        self.chunk_lengths, self.chunk_stored, self.chunk_checks = (_column("I", part) for part in sections[11:14])
+        self._chunk_digests = bytearray(sections[14])
 
     def _check(self, n: int) -> None:
         if self._paths.count(0) != n or self._targets.count(0) != n:
@@ -186,8 +181,13 @@ class Index:
             raise DamagedError("A name in the archive's index has no end.")
         if set(self._kinds) - set(_KIND_OF) or (n and max(self._owner_ids) >= len(self._owners)):
             raise DamagedError("The archive's index holds an unknown kind or owner.")
-        if self.chunk_lengths and (max(self.chunk_lengths) > MAX_CHUNK or not min(self.chunk_lengths)):
+        # The only empty path is the first one, the top folder's: a later one would stand behind another NUL.
+        if not n or self._paths[0] or self._kinds[0] != _FOLDER or b"\0\0" in self._paths:
+            raise DamagedError("The archive's index does not begin with its top folder.")
+        if not self.chunk_lengths or max(self.chunk_lengths) > MAX_CHUNK or not min(self.chunk_lengths):
             raise DamagedError("The archive's index gives a chunk an impossible length.")
+        if min(self.chunk_stored) < MIN_STORED or max(self.chunk_stored) > 2 * MAX_CHUNK:
+            raise DamagedError("The archive's index gives a chunk an impossible stored length.")
         if n and max(self._sizes) >= 1 << 62:
             raise DamagedError("The archive's index gives an entry an impossible size.")
 

@@ -39,10 +39,14 @@ class NameRegister:
 
     def __init__(self) -> None:
         self._kinds: dict[bytes, Kind] = {}
+        self._implied: set[bytes] = set()
 
     def admit(self, entry: Entry) -> None:
         """HostileError for an unsafe name, a duplicate, an entry below a non-folder, a hard link to nothing."""
         check_path(entry.path)
+        if entry.path in self._implied and entry.kind is Kind.FOLDER:
+            self._implied.remove(entry.path)
+            return
         if entry.path in self._kinds:
             raise HostileError(f"The name {printable(entry.path)!r} occurs twice.")
         parent = entry.path.rpartition(b"/")[0]
@@ -52,8 +56,10 @@ class NameRegister:
                 if kind is not Kind.FOLDER:
                     raise HostileError(f"{printable(entry.path)!r} stands below something that is not a folder.")
                 break
-            # Foreign archives may leave folders out; the name is then a folder's from here on.
+            # Foreign archives may leave folders out, or name them after what they hold (cpio's order). The name
+            # is a folder's from here on.
             self._kinds[parent] = Kind.FOLDER
+            self._implied.add(parent)
             parent = parent.rpartition(b"/")[0]
         if entry.kind is Kind.HARDLINK:
             check_path(entry.target)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from resurgam.archive.entry import Entry
-from resurgam.archive.footer import MARK_READ, is_marked
+from resurgam.archive.footer import MARK_READ, marked_version, require_known
 from resurgam.archive.foreign import ForeignArchive
 from resurgam.archive.reader import NativeArchive
-from resurgam.errors import DamagedError, NotFoundError, StorageError
+from resurgam.archive.stored import StoredFile
+from resurgam.errors import DamagedError
 
 SUFFIX = ".tar.gz"
 
@@ -39,25 +38,23 @@ def open_archive(path: Path) -> NativeArchive | ForeignArchive:
     """Open the archive of the backup that the file is named after.
 
     NotFoundError if it is not there; DamagedError if it is empty, no gzip, or ours without a sound footer;
-    StorageError if it can't be read.
+    ArchiveError if a later version of Resurgam wrote it; StorageError if it can't be read.
     """
     name = path.name.removesuffix(SUFFIX)
+    file = StoredFile(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise NotFoundError(f"There is no archive {path}.", "`resurgam list` shows the backups there are.") from None
-    except OSError as error:
-        raise StorageError(f"{path} can not be read ({error.strerror}).", "Check its owner and mode.") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise DamagedError(f"{path.name} is not a regular file.")
-        head = os.pread(fd, MARK_READ, 0)
-    finally:
-        os.close(fd)
-    if not head:
-        raise DamagedError(f"{path.name} is empty.")
-    if is_marked(head):
-        return NativeArchive(path, name)
-    if head[:3] != b"\x1f\x8b\x08":
-        raise DamagedError(f"{path.name} is not a gzip file.")
-    return ForeignArchive(path, name)
+        head = file.read(0, MARK_READ)
+        if not head:
+            raise DamagedError(f"{path.name} is empty.")
+        if name in ("", ".", ".."):
+            raise DamagedError(f"{path.name} is not the name of a backup.", f"Name it after its top folder, {SUFFIX}.")
+        version = marked_version(head)
+        if version is not None:
+            require_known(version)
+            return NativeArchive(file, name)
+        if head[:3] != b"\x1f\x8b\x08":
+            raise DamagedError(f"{path.name} is not a gzip file.")
+        return ForeignArchive(file, name)
+    except BaseException:
+        file.close()
+        raise

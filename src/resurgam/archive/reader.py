@@ -7,30 +7,33 @@ from __future__ import annotations
 
 import json
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
-from pathlib import Path
+from itertools import accumulate, islice
 from types import TracebackType
 from typing import Any, Self
 
 from blake3 import blake3
 
 from resurgam.archive.entry import Entry, Kind, printable
-from resurgam.archive.footer import LENGTH, Footer
-from resurgam.archive.headers import padding
+from resurgam.archive.footer import LENGTH, METADATA_NAME, Footer
+from resurgam.archive.headers import MIN_TIME, owner_text, padding
 from resurgam.archive.index import Index, IndexedEntry
 from resurgam.archive.names import NameRegister
+from resurgam.archive.stored import StoredFile
 from resurgam.archive.tarstream import ByteWindow, Content, walk_tar
 from resurgam.errors import DamagedError
-from resurgam.pipeline.codec import InflateError, open_member, stream_members
+from resurgam.pipeline.codec import InflateError, open_member, stored_check, stream_members
 from resurgam.pipeline.workers import ordered_map
 
 _BLOCK = 4 << 20
-_MAX_METADATA = 256 << 20
-_MAX_INDEX = 4 << 30
+_STRETCH = 4096
+_SECOND = 1_000_000_000
+_NO_DIGEST = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +50,15 @@ class NativeArchive:
 
     foreign = False
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self.size = os.fstat(self._fd).st_size
-            tail = os.pread(self._fd, LENGTH, max(0, self.size - LENGTH))
-            self._footer = Footer.decode(tail, self.size)
-        except BaseException:
-            os.close(self._fd)
-            raise
+    def __init__(self, file: StoredFile, name: str) -> None:
+        self.path, self.name, self.size = file.path, name, file.size
+        self._file = file
+        self._names_checked = False
+        tail = file.read(max(0, self.size - LENGTH), LENGTH)
+        self._footer = Footer.decode(tail, self.size)
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -72,8 +71,6 @@ class NativeArchive:
     def metadata(self) -> dict[str, Any]:
         """The content of backup_metadata.json, which must be this backup's; two small reads of the file."""
         footer = self._footer
-        if footer.metadata_length > _MAX_METADATA:
-            raise DamagedError("The archive's metadata is impossibly long.")
         stored = self._checked(footer.metadata_offset, footer.metadata_stored, footer.metadata_digest, "metadata")
         padded = footer.metadata_length + padding(footer.metadata_length)
         return parse_metadata(_inflate(stored, padded)[: footer.metadata_length], self.name)
@@ -82,8 +79,6 @@ class NativeArchive:
     def index(self) -> Index:
         """The index, checked against its digest, its own counts, and the file's ranges."""
         footer = self._footer
-        if footer.index_plain > _MAX_INDEX:
-            raise DamagedError("The archive's index is impossibly long.")
         stored = self._checked(footer.index_offset, footer.index_stored, footer.index_digest, "index")
         index = Index.decode(_inflate(stored, footer.index_plain))
         if index.backup_name != self.name:
@@ -98,61 +93,97 @@ class NativeArchive:
             yield indexed.entry
 
     def contents(self, wanted: Callable[[Entry], bool]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
-        """The wanted entries in the stream's order with their bytes, checked against their digests as they pass."""
-        window, window_end = ByteWindow(()), -1
-        chosen = [indexed for indexed in self._indexed() if wanted(indexed.entry)]
-        for position, indexed in enumerate(chosen):
-            entry = indexed.entry
-            if entry.kind is not Kind.FILE:
-                yield entry, iter(())
-                continue
-            if indexed.offset + entry.size > window_end:
-                window_end = _stretch_end(chosen, position)
-                window = ByteWindow(self.read(indexed.offset, window_end - indexed.offset))
-                window.position = indexed.offset
-            window.skip(indexed.offset - window.position)
-            content = Content(window, entry.size, padded=False)
-            yield entry, _with_digest(entry, content, indexed.digest)
-            content.finish()
+        """The wanted entries in the stream's order with their bytes, checked against their digests as they pass.
+
+        All names are checked before the first entry is given out.
+        """
+        if not self._names_checked:
+            for _ in self._indexed():
+                pass
+        for stretch in _stretches(found for found in self._indexed() if wanted(found.entry)):
+            yield from self._stretch(stretch)
+
+    def _stretch(self, stretch: list[IndexedEntry]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+        """Entries that lie close to each other, by one run over the chunks between the first and the last."""
+        start = stretch[0].offset
+        with closing(self.read(start, max(found.offset + found.entry.size for found in stretch) - start)) as blocks:
+            window = ByteWindow(blocks, start)
+            for indexed in stretch:
+                entry = indexed.entry
+                if entry.kind is not Kind.FILE:
+                    yield entry, iter(())
+                    continue
+                window.skip(indexed.offset - window.position)
+                content = Content(window, entry.size, padded=False)
+                yield entry, _with_digest(entry, content, indexed.digest)
+                content.finish()
 
     def walk(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
         """Everything: each chunk decoded, the tar stream parsed by itself and equal to the index (sentence 20)."""
-        expected = self.index.entries()
-        for member, blocks in walk_tar(self.read(0, self._footer.stream), self.name.encode()):
-            indexed = next(expected, None)
-            if indexed is None or not _same(indexed.entry, member.entry):
-                raise DamagedError(f"The index and the tar stream differ at {printable(member.entry.path)!r}.")
-            entry = indexed.entry
-            if entry.kind is Kind.FILE:
-                blocks = _with_digest(entry, blocks, indexed.digest)
-            if entry.path:
-                yield entry, blocks
-            for _ in blocks:  # what the consumer left is checked as well
-                pass
+        expected, metadata = self.index.entries(), None
+        with closing(self.read(0, self._footer.stream)) as stream:
+            for member, blocks in walk_tar(stream, os.fsencode(self.name)):
+                indexed = next(expected, None)
+                if indexed is None or indexed.offset != member.offset or not _same(indexed, member.entry):
+                    raise DamagedError(f"The index and the tar stream differ at {printable(member.entry.path)!r}.")
+                entry = indexed.entry
+                if entry.kind is Kind.FILE:
+                    blocks = _with_digest(entry, blocks, indexed.digest)
+                if entry.path == METADATA_NAME:
+                    metadata = indexed
+                if entry.path:
+                    yield entry, blocks
+                for _ in blocks:  # what the consumer left is checked as well
+                    pass
         if next(expected, None) is not None:
             raise DamagedError("The index holds entries that the tar stream does not.")
+        self._check_metadata_place(metadata)
+
+    def _check_metadata_place(self, found: IndexedEntry | None) -> None:
+        """The footer must point to the chunks that hold the stream's backup_metadata.json, and to no others."""
+        footer = self._footer
+        if found is not None:
+            starts, stored = self._chunk_starts
+            size = found.entry.size
+            first = bisect_left(starts, found.offset)
+            last = bisect_left(starts, found.offset + size + padding(size))
+            place = (starts[first], stored[first], stored[last], size)
+            begin = footer.metadata_offset
+            if place == (found.offset, begin, begin + footer.metadata_stored, footer.metadata_length):
+                return
+        raise DamagedError("The archive's footer and its tar stream do not hold the same metadata.")
 
     def find(self, path: bytes) -> IndexedEntry | None:
         return next((found for found in self.index.entries() if found.entry.path == path), None)
 
-    def read(self, offset: int, length: int) -> Iterator[bytes]:
-        """Bytes of the tar stream, from any offset, every chunk checked; safe to call from several threads."""
+    def read(self, offset: int, length: int) -> Generator[bytes, None, None]:
+        """Bytes of the tar stream, from any offset, every chunk checked; safe to call from several threads.
+
+        Ends early where the stream ends.
+        """
         if length <= 0:
             return
         starts, _ = self._chunk_starts
         skip = offset - starts[bisect_right(starts, offset) - 1]
-        for data in ordered_map(self._open_batch, self._batches(offset, offset + length)):
+        batches = list(islice(self._batches(offset, offset + length), 2))
+        # One batch is not worth a thread.
+        pieces = (
+            map(self._open_batch, batches)
+            if len(batches) < 2
+            else ordered_map(self._open_batch, self._batches(offset, offset + length))
+        )
+        for data in pieces:
             piece = data[skip : skip + length] if skip or len(data) > length else data
             skip = 0
             length -= len(piece)
             yield piece
 
     @cached_property
-    def _chunk_starts(self) -> tuple[list[int], list[int]]:
-        """Where each chunk begins, in the tar stream and in the file."""
+    def _chunk_starts(self) -> tuple[array[int], array[int]]:
+        """Where each chunk begins, in the tar stream and in the file; the ends are the last items."""
         index = self.index
-        lengths = accumulate(index.chunk_lengths, initial=0)
-        return list(lengths), list(accumulate(index.chunk_stored, initial=0))
+        lengths, stored = accumulate(index.chunk_lengths, initial=0), accumulate(index.chunk_stored, initial=0)
+        return array("Q", lengths), array("Q", stored)
 
     def _batches(self, start: int, end: int) -> Iterator[_Batch]:
         starts, stored = self._chunk_starts
@@ -167,30 +198,43 @@ class NativeArchive:
     def _open_batch(self, batch: _Batch) -> bytes:
         index, position = self.index, 0
         length = self._chunk_starts[1][batch.last] - batch.offset
-        stored = memoryview(os.pread(self._fd, length, batch.offset))
+        stored = memoryview(self._file.read(batch.offset, length))
         chunks = []
         for i in range(batch.first, batch.last):
-            data = open_member(stored[position : position + index.chunk_stored[i]], index.chunk_lengths[i])
+            member = stored[position : position + index.chunk_stored[i]]
+            if stored_check(member) != index.chunk_checks[i]:
+                raise _changed(batch.offset + position)
+            data = open_member(member, index.chunk_lengths[i])
             if blake3(data).digest() != index.chunk_digest(i):
-                raise DamagedError(f"A block at byte {batch.offset + position:,} of the archive was changed.")
-            position += index.chunk_stored[i]
+                raise _changed(batch.offset + position)
+            position += len(member)
             chunks.append(data)
         return b"".join(chunks)
 
     def _indexed(self) -> Iterator[IndexedEntry]:
-        register = NameRegister()
-        for indexed in self.index.entries():
-            if indexed.entry.path:
-                register.admit(indexed.entry)
-                if indexed.offset + indexed.entry.size > self._footer.stream:
+        """What stands below the top folder, by the index. Names are checked when it is read for the first time."""
+        register = None if self._names_checked else NameRegister()
+        for indexed in islice(self.index.entries(), 1, None):
+            if register is not None:
+                entry = indexed.entry
+                register.admit(entry)
+                if indexed.offset + entry.size > self._footer.stream or (entry.size and entry.kind is not Kind.FILE):
                     raise DamagedError("The archive's index places an entry outside the tar stream.")
-                yield indexed
+            yield indexed
+        self._names_checked = True
 
     def _checked(self, offset: int, length: int, digest: bytes, what: str) -> bytes:
-        stored = os.pread(self._fd, length, offset)
+        stored = self._file.read(offset, length)
         if len(stored) != length or blake3(stored).digest() != digest:
             raise DamagedError(f"The archive's {what} is damaged.", "Take another backup or its copy elsewhere.")
         return stored
+
+
+def _changed(offset: int) -> DamagedError:
+    return DamagedError(
+        f"The archive was changed or damaged in the block at byte {offset:,}.",
+        "Take another backup, or the copy of this one in the remote folder.",
+    )
 
 
 def parse_metadata(raw: bytes, name: str) -> dict[str, Any]:
@@ -225,15 +269,18 @@ def _inflate(stored: bytes, length: int) -> bytes:
     return b"".join(data)
 
 
-def _stretch_end(chosen: list[IndexedEntry], position: int) -> int:
-    """How far to read in one go: up to the first gap between wanted files that is worth a new start."""
-    end = chosen[position].offset
-    for indexed in chosen[position:]:
-        if indexed.entry.kind is Kind.FILE:
-            if indexed.offset - end > _BLOCK:
-                break
-            end = indexed.offset + indexed.entry.size
-    return end
+def _stretches(chosen: Iterable[IndexedEntry]) -> Iterator[list[IndexedEntry]]:
+    """Neighbours together, until a gap that is worth a new start; not too many, since they are held in memory."""
+    stretch: list[IndexedEntry] = []
+    end = 0
+    for indexed in chosen:
+        if stretch and (indexed.offset - end > _BLOCK or len(stretch) >= _STRETCH):
+            yield stretch
+            stretch = []
+        stretch.append(indexed)
+        end = indexed.offset + indexed.entry.size
+    if stretch:
+        yield stretch
 
 
 def _with_digest(entry: Entry, blocks: Iterator[bytes] | Content, digest: bytes) -> Iterator[bytes]:
@@ -245,13 +292,17 @@ def _with_digest(entry: Entry, blocks: Iterator[bytes] | Content, digest: bytes)
         raise DamagedError(f"The content of {printable(entry.path)!r} does not have the digest that the index gives.")
 
 
-def _same(indexed: Entry, parsed: Entry) -> bool:
+def _same(indexed: IndexedEntry, parsed: Entry) -> bool:
     """Equal in all that a ustar header can say: whole seconds, names of up to 31 bytes, no holes."""
-
-    def fits(name: str) -> str:
-        return name if len(name.encode("utf-8", "surrogateescape")) < 32 else ""
-
-    seconds = indexed.mtime_ns // 1_000_000_000 * 1_000_000_000
-    return parsed == replace(
-        indexed, mtime_ns=seconds, sparse=False, uname=fits(indexed.uname), gname=fits(indexed.gname)
+    entry = indexed.entry
+    return (
+        parsed.path == entry.path
+        and parsed.kind is entry.kind
+        and parsed.size == entry.size
+        and parsed.mode == entry.mode
+        and parsed.mtime_ns == max(entry.mtime_ns // _SECOND * _SECOND, MIN_TIME)
+        and (parsed.uid, parsed.gid) == (entry.uid, entry.gid)
+        and (parsed.uname, parsed.gname) == (owner_text(entry.uname), owner_text(entry.gname))
+        and parsed.target == entry.target
+        and (entry.kind is Kind.FILE or indexed.digest == _NO_DIGEST)
     )

@@ -19,10 +19,10 @@ MAX_MEMBERS = 20_000_000
 class ByteWindow:
     """Takes pieces off a sequence of blocks without copying more than is asked for."""
 
-    def __init__(self, blocks: Iterable[bytes]) -> None:
+    def __init__(self, blocks: Iterable[bytes], position: int = 0) -> None:
         self._blocks = iter(blocks)
         self._view = memoryview(b"")
-        self.position = 0
+        self.position = position
 
     def pieces(self, length: int) -> Iterator[bytes]:
         """The next `length` bytes, in pieces. DamagedError if the stream ends before."""
@@ -71,10 +71,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An entry of the stream, and how many header blocks it took."""
+    """An entry of the stream, and where its content begins."""
 
     entry: Entry
-    header_blocks: int
+    offset: int
 
 
 def walk_tar(blocks: Iterable[bytes], top: bytes) -> Iterator[tuple[Member, Iterator[bytes]]]:
@@ -84,16 +84,14 @@ def walk_tar(blocks: Iterable[bytes], top: bytes) -> Iterator[tuple[Member, Iter
     and kinds that no backup holds.
     """
     window, parser, register = ByteWindow(blocks), HeaderParser(), NameRegister()
-    members = header_blocks = 0
+    members = 0
     while True:
         found = parser.header(window.take(BLOCK))
-        header_blocks += 1
         if found is None:
             break
         if isinstance(found, int):
             parser.extension(window.take(found))
             window.skip(padding(found))
-            header_blocks += (found + BLOCK - 1) // BLOCK
             continue
         members += 1
         if members > MAX_MEMBERS:
@@ -101,12 +99,11 @@ def walk_tar(blocks: Iterable[bytes], top: bytes) -> Iterator[tuple[Member, Iter
         entry = _below_top(found, top)
         if entry.path:
             register.admit(entry)
-        elif entry.kind is not Kind.FOLDER:
-            raise HostileError("The archive's top entry is not a folder.")
+        elif entry.kind is not Kind.FOLDER or members > 1:
+            raise HostileError("The archive's top entry is not a folder, or not the first one.")
         content = Content(window, entry.size)
-        yield Member(entry, header_blocks), iter(content)
+        yield Member(entry, window.position), iter(content)
         content.finish()
-        header_blocks = 0
     if window.take(BLOCK).strip(b"\0"):
         raise DamagedError("The tar stream has one end block instead of two.")
     if any(piece.strip(b"\0") for piece in window.rest()):
@@ -114,5 +111,7 @@ def walk_tar(blocks: Iterable[bytes], top: bytes) -> Iterator[tuple[Member, Iter
 
 
 def _below_top(entry: Entry, top: bytes) -> Entry:
-    target = below(entry.target, top) if entry.kind is Kind.HARDLINK else entry.target
-    return replace(entry, path=below(entry.path, top), target=target)
+    path = below(entry.path, top)
+    if entry.kind is Kind.HARDLINK:
+        return replace(entry, path=path, target=below(entry.target, top))
+    return replace(entry, path=path)

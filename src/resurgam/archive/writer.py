@@ -17,19 +17,20 @@ from typing import Self
 from blake3 import blake3
 
 from resurgam.archive.entry import Entry, Kind, printable
-from resurgam.archive.footer import Footer, mark_member
-from resurgam.archive.headers import BLOCK, RECORD, build, padding
+from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, Footer, mark_member
+from resurgam.archive.headers import BLOCK, MAX_TIME, MIN_TIME, RECORD, build, padding
 from resurgam.archive.index import Index
+from resurgam.archive.names import check_path
+from resurgam.archive.tarstream import MAX_MEMBERS
 from resurgam.durable import write_all
-from resurgam.errors import ResurgamError, StorageError
+from resurgam.errors import FileSourceError, HostileError, ResurgamError, StorageError
 from resurgam.pipeline.chunker import COARSE, FINE, Block, Chunker, Cutting
-from resurgam.pipeline.codec import STORED_OVERHEAD, member, stored_member
+from resurgam.pipeline.codec import STORED_OVERHEAD, member, stored_check, stored_member
 from resurgam.pipeline.workers import OrderedPool
 
 LARGE = 1 << 20
 _INDEX_PART = 1 << 20
 _READ_BACK = 4 << 20
-METADATA_NAME = b"backup_metadata.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class _Stored:
     lengths: tuple[int, ...]
     stored: list[int]
     digests: list[bytes]
+    checks: list[int]
     check: bytes
 
 
@@ -61,7 +63,8 @@ def _compress(block: Block) -> _Stored:
         members.append(member(chunk))
         position += length
     data = b"".join(members)
-    return _Stored(data, block.lengths, [len(m) for m in members], digests, blake3(data).digest())
+    checks = [stored_check(stored) for stored in members]
+    return _Stored(data, block.lengths, [len(m) for m in members], digests, checks, blake3(data).digest())
 
 
 class ArchiveWriter:
@@ -69,13 +72,14 @@ class ArchiveWriter:
 
     def __init__(self, fd: int, backup_name: str, *, mtime_ns: int) -> None:
         self._fd = fd
-        self._top = backup_name.encode()
+        self._top = os.fsencode(backup_name)
         self._index = Index(backup_name)
         self._pool: OrderedPool[Block, _Stored] = OrderedPool(_compress, self._store)
         self._run = Chunker(FINE)
         self._spans: list[_Span] = []
         self._at = 0
         self._stream = 0
+        self._whole = True
         self.total_files = 0
         self.content_bytes = 0
         self._start(mtime_ns)
@@ -89,14 +93,19 @@ class ArchiveWriter:
         self._pool.__exit__(kind, value, trace)
 
     def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None:
-        """Append an entry whose size is known; `blocks` must give exactly `entry.size` bytes."""
+        """Append an entry whose size is known; `blocks` must give exactly `entry.size` bytes.
+
+        FileSourceError for a name that no restore would take, ValueError for another number of bytes. An entry
+        below LARGE that fails, also in `blocks`, leaves the archive as it was; after a larger one it is of no use.
+        """
+        entry = self._admit(entry)
         head = build(entry, self._top)
-        self._stream += len(head) + entry.size + padding(entry.size)
         if entry.size >= LARGE:
             self._add_large(entry, head, blocks)
             return
         data = b"".join(blocks)
         self._expect(entry, len(data))
+        self._stream += len(head) + len(data) + padding(len(data))
         digest = blake3(data).digest() if entry.kind is Kind.FILE else bytes(32)
         self._index.add_entry(entry, len(head) // BLOCK, digest)
         self._count(entry)
@@ -106,14 +115,16 @@ class ArchiveWriter:
 
     def add_late(self, entry: Entry, blocks: Iterable[bytes]) -> Entry:
         """Append a file whose size is known only at its end; answers the entry with its size."""
+        entry = self._admit(entry)
         self._end_run()
         self._pool.drain()
         header_at, placeholder = self._at, bytes(BLOCK + STORED_OVERHEAD)
         self._write(placeholder)
-        chunk = self._index.add_chunk(BLOCK, len(placeholder), bytes(32))
+        chunk = self._index.add_chunk(BLOCK, len(placeholder))
         position = self._index.add_entry(entry, 1)
         size, digest = self._content(FINE, blocks)
         self._pool.drain()
+        self._whole = True
         entry = replace(entry, size=size)
         head = build(entry, self._top)
         if len(head) != BLOCK:
@@ -121,7 +132,7 @@ class ArchiveWriter:
         stored = stored_member(head)
         self._overwrite(header_at, stored)
         self._spans.append(_Span(header_at, len(stored), blake3(stored).digest()))
-        self._index.set_chunk_digest(chunk, blake3(head).digest())
+        self._index.set_chunk(chunk, blake3(head).digest(), stored_check(stored))
         self._index.set_late(position, digest, size)
         self._count(entry)
         self._stream += BLOCK + size + padding(size)
@@ -132,7 +143,9 @@ class ArchiveWriter:
 
         StorageError if the disk gave back anything but what was written.
         """
-        entry = Entry(METADATA_NAME, Kind.FILE, 0o644, mtime_ns=mtime_ns, size=len(metadata))
+        if len(metadata) > MAX_METADATA:
+            raise ValueError(f"metadata of {len(metadata):,} bytes are more than a reader takes")
+        entry = self._admit(Entry(METADATA_NAME, Kind.FILE, 0o644, mtime_ns=mtime_ns, size=len(metadata)))
         head = build(entry, self._top)
         self._segment(head)
         self._index.add_entry(entry, len(head) // BLOCK, blake3(metadata).digest())
@@ -157,7 +170,7 @@ class ArchiveWriter:
         head = build(entry, self._top)
         self._index.add_entry(entry, len(head) // BLOCK)
         stored = mark_member(head)
-        self._index.add_chunk(len(head), len(stored), blake3(head).digest())
+        self._index.add_chunk(len(head), len(stored), blake3(head).digest(), stored_check(stored))
         self._stream += len(head)
         self._spans.append(_Span(0, len(stored), blake3(stored).digest()))
         self._write(stored)
@@ -167,11 +180,14 @@ class ArchiveWriter:
         position = self._index.add_entry(entry, len(head) // BLOCK)
         size, digest = self._content(COARSE, blocks)
         self._expect(entry, size)
+        self._whole = True
+        self._stream += len(head) + size + padding(size)
         self._index.set_late(position, digest)
         self._count(entry)
 
     def _content(self, cutting: Cutting, blocks: Iterable[bytes]) -> tuple[int, bytes]:
         """Append one file's content and padding as a segment of its own; answers its size and digest."""
+        self._whole = False
         chunker, hasher, size = Chunker(cutting), blake3(), 0
         for block in blocks:
             hasher.update(block)
@@ -197,10 +213,24 @@ class ArchiveWriter:
             self._pool.submit(block)
 
     def _store(self, block: _Stored) -> None:
-        for length, stored, digest in zip(block.lengths, block.stored, block.digests, strict=True):
-            self._index.add_chunk(length, stored, digest)
+        for chunk in zip(block.lengths, block.stored, block.digests, block.checks, strict=True):
+            self._index.add_chunk(*chunk)
         self._spans.append(_Span(self._at, len(block.data), block.check))
         self._write(block.data)
+
+    def _admit(self, entry: Entry) -> Entry:
+        """The entry as it can be stored. FileSourceError for what every reader would refuse."""
+        if not self._whole:
+            raise ValueError("an entry before was not written whole; the archive is of no use")
+        try:
+            check_path(entry.path)
+        except HostileError as error:
+            raise FileSourceError(error.message, "Rename it, or leave it out with an exclude pattern.") from None
+        if len(self._index) >= MAX_MEMBERS:
+            raise FileSourceError(f"There are more than {MAX_MEMBERS:,} entries, which no restore would take.")
+        if MIN_TIME <= entry.mtime_ns <= MAX_TIME:
+            return entry
+        return replace(entry, mtime_ns=max(MIN_TIME, min(entry.mtime_ns, MAX_TIME)))
 
     def _count(self, entry: Entry) -> None:
         if entry.kind is Kind.FILE:
@@ -250,7 +280,9 @@ class ArchiveWriter:
 
     def _overwrite(self, offset: int, data: bytes) -> None:
         try:
-            os.pwrite(self._fd, data, offset)
+            while data:
+                written = os.pwrite(self._fd, data, offset)
+                data, offset = data[written:], offset + written
         except OSError as error:
             raise _write_failed(error) from error
 
@@ -271,7 +303,10 @@ class ArchiveWriter:
 
     def _each_block(self, offset: int, length: int, use: Callable[[bytes], object]) -> None:
         while length > 0:
-            data = os.pread(self._fd, min(length, _READ_BACK), offset)
+            try:
+                data = os.pread(self._fd, min(length, _READ_BACK), offset)
+            except OSError as error:
+                raise _write_failed(error) from error
             if not data:
                 raise StorageError("The archive's file is shorter than what was written to it.")
             use(data)

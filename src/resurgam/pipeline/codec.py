@@ -28,6 +28,7 @@ _EMPTY_DEFLATE = b"\x03\0"
 InflateError = cast(type[Exception], isal_zlib.IsalError)
 
 STORED_OVERHEAD = len(_PLAIN_HEADER) + 5 + 8
+MIN_STORED = len(_PLAIN_HEADER) + len(_EMPTY_DEFLATE) + 8
 
 
 def member(data: bytes | memoryview) -> bytes:
@@ -46,6 +47,11 @@ def stored_member(data: bytes) -> bytes:
     """A member of fixed length, `len(data) + STORED_OVERHEAD`, at most 65,535 bytes of data (RFC 1951, 3.2.4)."""
     size = len(data)
     return _PLAIN_HEADER + struct.pack("<BHH", 1, size, size ^ 0xFFFF) + data + _trailer(data)
+
+
+def stored_check(stored: bytes | memoryview) -> int:
+    """CRC-32 of a member's stored bytes: deflate has bits that can be flipped without changing the content."""
+    return isal_zlib.crc32(stored)
 
 
 def open_member(stored: bytes | memoryview, length: int) -> bytes:
