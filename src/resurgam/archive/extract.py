@@ -213,7 +213,8 @@ class _Staging:
         parent, _, name = path.rpartition(b"/")
         folder = self._enter(parent)
         try:
-            fd = os.open(name, _FILE_FLAGS, 0o600, dir_fd=folder)
+            # The folder's 0700 protects the file until its owner is set.
+            fd = os.open(name, _FILE_FLAGS, entry.mode & 0o777, dir_fd=folder)
         except OSError as error:
             raise _clash(error, path) from error
         try:
@@ -262,14 +263,19 @@ class _Staging:
 
     def _attributes(self, fd: int, entry: Entry) -> None:
         """Owner, then mode (chown clears setuid), then time, of an open file or folder."""
+        # Each chown and chmod is a journal transaction, and most files have their owner and mode already.
+        status = os.fstat(fd)
         mode = entry.mode & (0o1777 if entry.kind is Kind.FOLDER else 0o777)
         if self._own:
+            owner = self._owner(entry)
             try:
-                os.fchown(fd, *self._owner(entry))
+                if owner != (status.st_uid, status.st_gid):
+                    os.fchown(fd, *owner)
                 mode = entry.mode & 0o7777
             except OSError as error:
                 self._owner_refused(error)
-        os.fchmod(fd, mode)
+        if mode != status.st_mode & 0o7777:
+            os.fchmod(fd, mode)
         _set_time(fd, entry)
 
     def _owner_refused(self, error: OSError) -> None:
