@@ -23,7 +23,7 @@ from resurgam.demo.sample_files import create_files
 
 # Changes when the lab's contents change, so that no figures come from an old one.
 _VERSION = 1
-_REPORTS = 287_500
+_REPORTS = 290_800
 _FILES = 20_150
 _SCANS = 150
 _BYTES = 448_000_000
@@ -142,7 +142,7 @@ def _make_files(app: Path, scale: float) -> None:
         if number % 3 == 0:
             content = rng.randbytes(size)
         else:
-            content = b" ".join(rng.choices(words, k=size // 7)) + b" %d\n" % number
+            content = (b"%d " % number + b" ".join(rng.choices(words, k=size // 5)))[:size]
         _write(app / "uploads" / "files" / f"{number % 200:03d}" / f"{number:06d}.bin", content)
 
 
