@@ -33,6 +33,11 @@ Relative paths start in APP_DIR. Everything that is wrong is reported together, 
 unknown variables that begin with `BACKUP_` or `REMOTE_BACKUP_` are reported as warnings.
 """
 
+_ABSENT = """
+A default config file or tree that is absent is a warning; one that was configured is a failure of the backup. Config
+files outside of APP_DIR are refused, for a restore must not write there; a folder elsewhere can be a file tree.
+"""
+
 _CONNECTION = """
 Each value of the connection is looked for as `DB_*`, then as libpq's `PGHOST`, `PGPORT`, `PGDATABASE`, `PGUSER` or
 `PGPASSWORD`, then in `DATABASE_URL`, and then has the default above. These may stand in `.env` too. All other `PG*`
@@ -58,11 +63,7 @@ def reference() -> str:
         if title == "The database":
             parts.append(_CONNECTION)
         if title == "The application":
-            parts.append(
-                "\nA default config file or tree that is absent is a warning; one that was configured is a failure of the "
-                "backup. Config files\noutside of APP_DIR are refused, for a restore must not write there; a folder "
-                "elsewhere can be a file tree.\n"
-            )
+            parts.append(_ABSENT)
     parts.append(_SECRETS)
     parts.append("\n## Not there yet\nA backup fails, rather than ignoring them, while one of these is set:\n")
     parts.extend(f"- `{name}` ({feature})\n" for name, feature in sorted(UNAVAILABLE.items()))
