@@ -105,5 +105,5 @@ def chunk_bytes(data: bytes) -> Iterator[bytes]:
     for block in blocks_of(Chunker(FINE), [data]):
         position = 0
         for length in block.lengths:
-            yield block.data[position : position + length]
+            yield bytes(block.data[position : position + length])
             position += length

@@ -72,18 +72,13 @@ def _block(entry: Entry, split: tuple[bytes, bytes], target: bytes, flag: bytes)
     head = b"".join(
         (
             name.ljust(100, b"\0"),
-            _number(entry.mode & 0o7777, 8),
-            _number(entry.uid, 8),
-            _number(entry.gid, 8),
+            _mode_and_ids(entry.mode, entry.uid, entry.gid),
             _number(entry.size if flag in b"0x" else 0, 12),
             _number(entry.mtime_ns // 1_000_000_000, 12),
             b"        ",
             flag,
             target.ljust(100, b"\0"),
-            b"ustar\x0000",
-            _owner(entry.uname),
-            _owner(entry.gname),
-            b"0000000\x000000000\0",
+            _magic_and_names(entry.uname, entry.gname),
             prefix.ljust(155, b"\0"),
             bytes(12),
         )
@@ -92,8 +87,14 @@ def _block(entry: Entry, split: tuple[bytes, bytes], target: bytes, flag: bytes)
 
 
 @lru_cache(maxsize=1024)
-def _owner(name: str) -> bytes:
-    return owner_text(name).encode("utf-8", "surrogateescape").ljust(32, b"\0")
+def _mode_and_ids(mode: int, uid: int, gid: int) -> bytes:
+    return _number(mode & 0o7777, 8) + _number(uid, 8) + _number(gid, 8)
+
+
+@lru_cache(maxsize=1024)
+def _magic_and_names(uname: str, gname: str) -> bytes:
+    names = (owner_text(name).encode("utf-8", "surrogateescape").ljust(32, b"\0") for name in (uname, gname))
+    return b"ustar\x0000" + b"".join(names) + b"0000000\x000000000\0"
 
 
 @lru_cache(maxsize=1024)

@@ -17,10 +17,11 @@ def check_path(path: bytes) -> None:
     """Refuse a path that could lead out of the folder it is joined to, or that no file system would take."""
     if not path or path.startswith(b"/") or b"\0" in path or len(path) > MAX_PATH:
         raise HostileError(f"The name {printable(path[:200])!r} is absolute, empty, too long, or holds a NUL.")
-    parts = path.split(b"/")
-    if len(parts) > MAX_DEPTH:
-        raise HostileError(f"The name {printable(path[:200])!r} is nested {len(parts)} folders deep.")
-    if any(part in (b"", b".", b"..") or len(part) > MAX_PART for part in parts):
+    if (depth := path.count(b"/") + 1) > MAX_DEPTH:
+        raise HostileError(f"The name {printable(path[:200])!r} is nested {depth} folders deep.")
+    framed = b"/" + path + b"/"
+    dotted = b"//" in framed or b"/./" in framed or b"/../" in framed
+    if dotted or (len(path) > MAX_PART and max(map(len, path.split(b"/"))) > MAX_PART):
         raise HostileError(f"The name {printable(path[:200])!r} holds an empty, dotted, or overlong part.")
 
 

@@ -22,7 +22,7 @@ from blake3 import blake3
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.archive.footer import LENGTH, METADATA_NAME, Footer
 from resurgam.archive.headers import MIN_TIME, owner_text, padding
-from resurgam.archive.index import Index, IndexedEntry
+from resurgam.archive.index import ENTRY_DIGEST, NO_DIGEST, Index, IndexedEntry
 from resurgam.archive.names import NameRegister
 from resurgam.archive.stored import StoredFile
 from resurgam.archive.tarstream import ByteWindow, Content, walk_tar
@@ -33,7 +33,6 @@ from resurgam.pipeline.workers import ordered_map
 _BLOCK = 4 << 20
 _STRETCH = 4096
 _SECOND = 1_000_000_000
-_NO_DIGEST = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +287,7 @@ def _with_digest(entry: Entry, blocks: Iterator[bytes] | Content, digest: bytes)
     for block in blocks:
         hasher.update(block)
         yield block
-    if hasher.digest() != digest:
+    if hasher.digest(ENTRY_DIGEST) != digest:
         raise DamagedError(f"The content of {printable(entry.path)!r} does not have the digest that the index gives.")
 
 
@@ -304,5 +303,5 @@ def _same(indexed: IndexedEntry, parsed: Entry) -> bool:
         and (parsed.uid, parsed.gid) == (entry.uid, entry.gid)
         and (parsed.uname, parsed.gname) == (owner_text(entry.uname), owner_text(entry.gname))
         and parsed.target == entry.target
-        and (entry.kind is Kind.FILE or indexed.digest == _NO_DIGEST)
+        and (entry.kind is Kind.FILE or indexed.digest == NO_DIGEST)
     )

@@ -19,7 +19,7 @@ from blake3 import blake3
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, Footer, mark_member
 from resurgam.archive.headers import BLOCK, MAX_TIME, MIN_TIME, RECORD, build, padding
-from resurgam.archive.index import Index
+from resurgam.archive.index import ENTRY_DIGEST, NO_DIGEST, Index
 from resurgam.archive.names import check_path
 from resurgam.archive.tarstream import MAX_MEMBERS
 from resurgam.durable import write_all
@@ -55,10 +55,10 @@ class _Span:
 
 
 def _compress(block: Block) -> _Stored:
-    view, position = memoryview(block.data), 0
+    position = 0
     members, digests = [], []
     for length in block.lengths:
-        chunk = view[position : position + length]
+        chunk = block.data[position : position + length]
         digests.append(blake3(chunk).digest())
         members.append(member(chunk))
         position += length
@@ -106,10 +106,10 @@ class ArchiveWriter:
         data = b"".join(blocks)
         self._expect(entry, len(data))
         self._stream += len(head) + len(data) + padding(len(data))
-        digest = blake3(data).digest() if entry.kind is Kind.FILE else bytes(32)
+        digest = blake3(data).digest(ENTRY_DIGEST) if entry.kind is Kind.FILE else NO_DIGEST
         self._index.add_entry(entry, len(head) // BLOCK, digest)
         self._count(entry)
-        self._submit(self._run.feed(b"".join((head, data, bytes(padding(len(data)))))))
+        self._submit(self._run.feed(head, data, bytes(padding(len(data)))))
         if zlib.crc32(entry.path) & 0xFF == 0:
             self._end_run()
 
@@ -148,7 +148,7 @@ class ArchiveWriter:
         entry = self._admit(Entry(METADATA_NAME, Kind.FILE, 0o644, mtime_ns=mtime_ns, size=len(metadata)))
         head = build(entry, self._top)
         self._segment(head)
-        self._index.add_entry(entry, len(head) // BLOCK, blake3(metadata).digest())
+        self._index.add_entry(entry, len(head) // BLOCK, blake3(metadata).digest(ENTRY_DIGEST))
         self._count(entry)
         self._pool.drain()
         metadata_at = self._at
@@ -196,7 +196,7 @@ class ArchiveWriter:
         if padding(size):
             self._submit(chunker.feed(bytes(padding(size))))
         self._submit(chunker.finish())
-        return size, hasher.digest()
+        return size, hasher.digest(ENTRY_DIGEST)
 
     def _segment(self, data: bytes) -> None:
         """Append bytes as a segment of their own."""
@@ -289,6 +289,9 @@ class ArchiveWriter:
     def _sync(self) -> None:
         try:
             os.fsync(self._fd)
+            # Otherwise the read-back would come from memory and say nothing of the disk.
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise _write_failed(error) from error
 

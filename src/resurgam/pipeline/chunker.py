@@ -31,7 +31,7 @@ COARSE = Cutting(256 << 10, 1 << 20, 4 << 20, 8 << 20)
 class Block:
     """Bytes with the lengths of the chunks they consist of."""
 
-    data: bytes
+    data: memoryview
     lengths: tuple[int, ...]
 
 
@@ -44,9 +44,11 @@ class Chunker:
         self._parts: list[bytes | memoryview] = []
         self._size = 0
 
-    def feed(self, data: bytes | memoryview) -> Block | None:
-        self._parts.append(data)
-        self._size += len(data)
+    def feed(self, *pieces: bytes | memoryview) -> Block | None:
+        """Append bytes, which must not change afterwards: they are joined later."""
+        self._parts += pieces
+        for piece in pieces:
+            self._size += len(piece)
         return self._cut(final=False) if self._size >= self._cutting.block else None
 
     def finish(self) -> Block | None:
@@ -58,7 +60,7 @@ class Chunker:
         lengths = [piece.length for piece in self._cdc.cut_buf(memoryview(data))]
         if final:
             self._parts, self._size = [], 0
-            return Block(data, tuple(lengths))
+            return Block(memoryview(data), tuple(lengths))
         carried = lengths.pop()
         self._parts, self._size = [data[len(data) - carried :]], carried
-        return Block(data[: len(data) - carried], tuple(lengths)) if lengths else None
+        return Block(memoryview(data)[: len(data) - carried], tuple(lengths)) if lengths else None
