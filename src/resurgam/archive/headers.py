@@ -209,8 +209,9 @@ def _text(field: bytes) -> str:
 
 def _parse_number(field: bytes) -> int:
     if field[0] & 0x80:
-        value = int.from_bytes(field, "big", signed=True)
-        return value if field[0] == 0xFF else value + (1 << (8 * len(field) - 1))
+        if field[0] not in (0x80, 0xFF):
+            raise DamagedError("A tar header holds a malformed number.")
+        return int.from_bytes(field[1:], "big") - (1 << 8 * (len(field) - 1) if field[0] == 0xFF else 0)
     digits = field.strip(b" \0")
     if digits.translate(None, b"01234567"):  # int() takes more: signs, underscores, spaces
         raise DamagedError("A tar header holds a malformed number.")
@@ -248,7 +249,7 @@ def _pax_int(records: dict[bytes, bytes], key: bytes, default: int) -> int:
 def _pax_time(raw: bytes) -> int:
     """Seconds with an optional fraction, as pax writes them, in nanoseconds; exact, not through a float."""
     negative = raw.startswith(b"-")
-    whole, _, fraction = raw.lstrip(b"-").partition(b".")
+    whole, _, fraction = raw.removeprefix(b"-").partition(b".")
     if not whole.isdigit() or len(whole) > 12 or (fraction and not fraction.isdigit()):
         raise DamagedError("A pax header holds a malformed time.")
     nanoseconds = int(whole) * 1_000_000_000 + int((fraction + b"0" * 9)[:9])
