@@ -79,5 +79,5 @@ def _tools_in(folder: Path) -> ClientTools | None:
         answer = subprocess.run([pg_dump, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None  # there, but for another machine, or broken: as good as not there
-    match = re.search(r"(\d+)(?:\.\d+|beta\d+|rc\d+|devel)*", answer.rsplit(")", 1)[-1])
-    return ClientTools(pg_dump, pg_dumpall, int(match[1]), match[0]) if match else None
+    match = re.search(r"\) (\d+(?:\.\d+|beta\d+|rc\d+|devel)*)", answer)
+    return ClientTools(pg_dump, pg_dumpall, int(re.split(r"\D", match[1])[0]), match[1]) if match else None

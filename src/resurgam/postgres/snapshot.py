@@ -80,7 +80,7 @@ def application_lock(server: Server, key: int) -> Iterator[Connection]:
         if row is None or not row[0]:
             raise BusyError(
                 f"Another backup or restore of {server.describe()} is running; this one was not started.",
-                "Wait until it has ended; `resurgam list --runs` shows it.",
+                "Wait until it has ended.",
             )
         yield connection
 

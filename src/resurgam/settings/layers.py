@@ -38,13 +38,14 @@ class Layer:
 class Reader:
     """Takes values from the layers, highest first, and gathers every problem and warning on the way.
 
-    `base` is where relative paths of secret files start.
+    `base` is where relative paths of secret files start; `secret_files` are those that were read.
     """
 
     layers: tuple[Layer, ...]
     base: Path
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    secret_files: list[Path] = field(default_factory=list)
 
     def find(self, name: str) -> tuple[Raw, Layer] | None:
         """The raw value and its layer, or None if it stands nowhere."""
@@ -109,6 +110,7 @@ class Reader:
         return None
 
     def _secret_file(self, name: str, path: Path, layer: Layer) -> Secret | None:
+        self.secret_files.append(path)
         try:
             with path.open("rb") as file:
                 data = file.read(_SECRET_FILE_LIMIT + 1)

@@ -123,6 +123,7 @@ def _build(
         restore_connections=reader.optional(v.RESTORE_CONNECTIONS) or min(4, os.cpu_count() or 1),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,
+        secret_files=tuple(reader.secret_files),
         warnings=tuple(reader.warnings),
         unavailable=tuple(name for name in sorted(v.UNAVAILABLE) if reader.is_set(name)),
     )

@@ -90,7 +90,8 @@ class Database:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a run is told. `warnings` are sentences for the user; `unavailable` names variables that are
-    set and whose feature does not exist yet: a backup fails on them, everything else goes on.
+    set and whose feature does not exist yet: a backup fails on them, everything else goes on. `secret_files` hold
+    our own secrets and never enter an archive.
     """
 
     app_name: str
@@ -119,6 +120,7 @@ class Settings:
     restore_connections: int
     config_path: Path | None = None
     env_path: Path | None = None
+    secret_files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     unavailable: tuple[str, ...] = ()
 

@@ -1,0 +1,1 @@
+"""Running an operation: once, recorded, whatever becomes of it."""

@@ -1,0 +1,261 @@
+"""Take a backup: database, configuration and files as one recovery point, committed as a whole or not at all.
+
+The order is docs/ordering.md's, sentences 1 to 14.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from resurgam import __version__
+from resurgam.archive.writer import ArchiveWriter
+from resurgam.catalog.state import State
+from resurgam.clock import Clock
+from resurgam.errors import ResurgamError, SettingsError
+from resurgam.operations.inventory import Inventory, megabytes
+from resurgam.operations.metadata import Captured, build_metadata
+from resurgam.operations.progress import Progress
+from resurgam.operations.recovery import recover_restores
+from resurgam.operations.retention import PruneResult, Retention, kept_remotely, prune
+from resurgam.postgres.clients import ClientTools, find_clients
+from resurgam.postgres.connection import Server
+from resurgam.postgres.snapshot import Connection, application_lock, exported_snapshot
+from resurgam.settings import ConfigFile, FileTree
+from resurgam.sources.config import ConfigFile as SourceConfig
+from resurgam.sources.config import capture_config
+from resurgam.sources.database import capture_database
+from resurgam.sources.excludes import Excludes
+from resurgam.sources.files import Tree, capture_trees
+
+_CLOCKS_AGREE = timedelta(hours=1)
+_CLOCKS_DIFFER = (
+    "The clocks of this machine, the database server and the disk differ by more than an hour: age deleted nothing."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What is protected: one database, some config files, some file trees, a name."""
+
+    name: str
+    folder: Path
+    server: Server
+    config_files: tuple[ConfigFile, ...]
+    trees: tuple[FileTree, ...]
+    excludes: Excludes
+
+    @property
+    def lock_key(self) -> int:
+        """The advisory lock's number, the same for all who protect this application."""
+        digest = blake3(b"resurgam application " + self.name.encode()).digest(8)
+        return int.from_bytes(digest, "big", signed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait, in seconds; None waits as long as it takes."""
+
+    dump: float | None = None
+    lock: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupResult:
+    """A backup that is published. `failures` are what makes the run degraded; the backup itself is whole."""
+
+    name: str
+    archive_path: Path
+    size: int
+    metadata: dict[str, Any]
+    seconds: float
+    warnings: tuple[str, ...]
+    copied: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    pruned: PruneResult = field(default_factory=lambda: PruneResult(False, ()))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "success": True,
+            "backup_name": self.name,
+            "archive_path": str(self.archive_path),
+            "size_mb": megabytes(self.size),
+            "size_bytes": self.size,
+            "seconds": round(self.seconds, 3),
+            "degraded": bool(self.failures),
+            "warnings": list(self.warnings),
+            "failures": list(self.failures),
+            "copied": list(self.copied),
+            "pruned": [one.decision.name for one in self.pruned.deleted],
+            "metadata": self.metadata,
+        }
+
+
+def refuse_unavailable(names: tuple[str, ...]) -> None:
+    """A wish that would be ignored fails the backup: nobody must believe in an encryption that is not there."""
+    if names:
+        raise SettingsError(
+            f"{', '.join(names)} asks for what this version does not have; no backup was taken.",
+            "Unset it until a version that has it is installed.",
+        )
+
+
+def back_up(
+    application: Application,
+    inventory: Inventory,
+    retention: Retention,
+    state: State,
+    *,
+    clock: Clock,
+    progress: Progress,
+    limits: Limits,
+    pg_bin: Path | None = None,
+) -> BackupResult:
+    """Take one backup, copy it, prune. Raises ResurgamError if any wanted source failed; nothing is published then."""
+    started = clock.monotonic()
+    folder = inventory.folder
+    folder.prepare()
+    progress.phase("Waiting for the database")
+    with application_lock(application.server, application.lock_key) as holder, folder.lock():
+        recover_restores(state, application.server)
+        folder.sweep()
+        inventory.refresh()
+        pinned = state.pinned()
+        name, taken_at = _free_name(application.name, inventory, clock)
+        mtime_ns = int(taken_at.timestamp()) * 1_000_000_000
+        run = _Run(application, find_clients(holder.info.server_version, pg_bin), limits, clock, progress)
+        with folder.create(name) as partial, ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer:
+            captured = run.capture(holder, writer, name, mtime_ns)
+            metadata = build_metadata(
+                name,
+                taken_at,
+                inventory.catalog.next_sequence(),
+                __version__,
+                captured,
+                writer.total_files,
+                writer.content_bytes,
+            )
+            progress.phase("Checking what was stored")
+            size = writer.finish(metadata, mtime_ns)
+            agree = run.clocks_agree(os.fstat(partial.fd).st_mtime)
+            partial.publish()
+        inventory.refresh()
+        copied, failures = copy_to_remote(inventory, retention, pinned, clock, progress)
+        progress.phase("Applying the retention")
+        pruned = prune(inventory, retention, pinned, clock.now(), clocks_agree=agree)
+    return BackupResult(
+        name=name,
+        archive_path=folder.archive_path(name),
+        size=size,
+        metadata=inventory.catalog.metadata(name) or {},
+        seconds=clock.monotonic() - started,
+        warnings=captured.warnings if agree else (*captured.warnings, _CLOCKS_DIFFER),
+        copied=copied,
+        failures=(*failures, *pruned.errors),
+        pruned=pruned,
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """The capture of all sources into one writer."""
+
+    application: Application
+    tools: ClientTools
+    limits: Limits
+    clock: Clock
+    progress: Progress
+    server_skew: timedelta = timedelta()
+
+    def capture(self, holder: Connection, writer: ArchiveWriter, name: str, mtime_ns: int) -> Captured:
+        """Configuration, database, files, in the stream's order. SourceError if one of them is not whole."""
+        application = self.application
+        self.progress.phase("Saving the configuration")
+        config = capture_config(
+            [SourceConfig(file.pattern, file.configured) for file in application.config_files],
+            application.folder,
+            writer,
+            secrets=application.excludes.secrets,
+            made_ns=mtime_ns,
+            progress=self.progress.advance,
+        )
+        with exported_snapshot(holder, application.server, self.limits.lock) as snapshot:
+            self.server_skew = abs(snapshot.taken_at - self.clock.now())
+            row = holder.execute("SELECT pg_database_size(current_database())").fetchone()
+            self.progress.phase("Saving the database", row[0] if row else None)
+            database = capture_database(
+                application.server,
+                self.tools,
+                snapshot,
+                writer,
+                name.rpartition("_backup_")[2],
+                clock=self.clock,
+                timeout=self.limits.dump,
+                on_bytes=self.progress.advance,
+            )
+        # After the snapshot, so that every file a saved row points to was already there (ADR 2).
+        self.progress.phase("Saving the files")
+        trees = capture_trees(
+            [Tree(tree.name, tree.path, tree.configured) for tree in application.trees],
+            writer,
+            excludes=application.excludes,
+            made_ns=mtime_ns,
+            progress=self.progress.advance,
+        )
+        warnings = (*config.warnings, *(w for tree in trees for w in tree.warnings), *database.warnings)
+        return Captured(database, config, trees, warnings)
+
+    def clocks_agree(self, stored_at: float) -> bool:
+        """Whether this machine, the server and the folder (it stored something at `stored_at`) are within an hour."""
+        folder_skew = abs(timedelta(seconds=stored_at - self.clock.now().timestamp()))
+        return max(self.server_skew, folder_skew) <= _CLOCKS_AGREE
+
+
+def copy_to_remote(
+    inventory: Inventory, retention: Retention, pinned: frozenset[str], clock: Clock, progress: Progress
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Copy what the remote folder should have and has not: this backup, and what earlier runs failed to copy.
+
+    Answers the names copied and, if it did not all succeed, sentences that say why.
+    """
+    if inventory.remote is None:
+        return (), ()
+    if not inventory.remote_readable:
+        return (), tuple(inventory.warnings) or ("The remote folder can not be read.",)
+    wanted = kept_remotely(inventory, retention, pinned, clock.now())
+    there = {
+        record.name
+        for record in inventory.records()
+        if any(copy.location == "remote" and copy.condition != "damaged" for copy in record.copies)
+    }
+    copied: list[str] = []
+    failures: list[str] = []
+    inventory.remote.sweep()
+    for record in inventory.records():
+        if record.name not in wanted or record.name in there:
+            continue
+        size = next(copy.size for copy in record.copies if copy.location == "local")
+        progress.phase(f"Copying {record.name} to {inventory.remote.path}", size)
+        try:
+            inventory.remote.copy(inventory.folder.archive_path(record.name), record.name, progress.advance)
+            copied.append(record.name)
+        except ResurgamError as error:
+            failures.append(error.message)
+            break  # the next one would fail for the same reason, and each is tried again by the next run
+    inventory.refresh()
+    return tuple(copied), tuple(failures)
+
+
+def _free_name(app_name: str, inventory: Inventory, clock: Clock) -> tuple[str, datetime]:
+    """This second's name, in UTC; one that is taken anywhere waits for the next second."""
+    while True:
+        taken_at = clock.now()
+        name = f"{app_name}_backup_{taken_at:%Y%m%d_%H%M%S}"
+        if inventory.catalog.get(name) is None and not inventory.folder.archive_path(name).exists():
+            return name, taken_at
+        clock.sleep(1 - taken_at.microsecond / 1e6)

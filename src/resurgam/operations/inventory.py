@@ -1,0 +1,121 @@
+"""The backups there are: the folder's and the remote folder's archives, described through the catalog.
+
+The catalog is a cache. Whatever it says is compared with the folders first, so a deleted catalog, or archives copied
+into an empty folder (the manual's scenario 1), change nothing but the time of the first listing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from resurgam.archive.opening import open_archive
+from resurgam.catalog.catalog import BackupRecord, Catalog, Description, StoredFile
+from resurgam.errors import NotFoundError, ResurgamError
+from resurgam.stores.folder import BackupFolder
+from resurgam.stores.listing import SUFFIX, FoundArchive, is_backup_name
+from resurgam.stores.mounted import RemoteFolder
+
+MB = 1 << 20
+
+
+def megabytes(size: int) -> float:
+    """Bytes in MB of 1,048,576, with at most three decimals, as the manual shows sizes."""
+    return math.floor(size / MB * 1000 + 0.5) / 1000
+
+
+@dataclass(slots=True)
+class Inventory:
+    """One folder, perhaps a remote one, and what is known of the backups in both.
+
+    `warnings` collects what kept a location from being read; its copies are then not listed, and not forgotten.
+    """
+
+    folder: BackupFolder
+    remote: RemoteFolder | None
+    catalog: Catalog
+    warnings: list[str] = field(default_factory=list)
+    remote_readable: bool = False
+
+    def refresh(self) -> None:
+        """Bring the catalog up to what the folders hold now."""
+        self._refresh_one("local", self.folder.archives(), self.folder.path)
+        self.remote_readable = False
+        if self.remote is None:
+            self.catalog.refresh("remote", (), _describe_nothing)
+            return
+        try:
+            self._refresh_one("remote", self.remote.archives(), self.remote.path)
+            self.remote_readable = True
+        except ResurgamError as error:
+            self.warnings.append(error.message)
+
+    def records(self) -> list[BackupRecord]:
+        """All backups, the newest first."""
+        return list(reversed(self.catalog.backups()))
+
+    def find(self, name: str) -> BackupRecord:
+        """The backup of that name (with or without `.tar.gz`). NotFoundError if there is none."""
+        plain = name.removesuffix(SUFFIX)
+        record = self.catalog.get(plain) if is_backup_name(plain) else None
+        if record is None:
+            shown = "".join(c if c.isprintable() else "?" for c in name[:100])
+            raise NotFoundError(f"There is no backup named {shown!r}.", "`resurgam list` shows those there are.")
+        return record
+
+    def path_of(self, record: BackupRecord, location: str | None = None) -> Path:
+        """The file of the best copy, or of the one in `location`."""
+        where = location or record.locations[0]
+        if where == "remote" and self.remote is not None:
+            return self.remote.archive_path(record.name)
+        return self.folder.archive_path(record.name)
+
+    def summary(self, record: BackupRecord) -> dict[str, Any]:
+        """The manual's entry of a list, and beside it what else a user wants to see at a glance."""
+        timestamp = record.name.rpartition("_backup_")[2]
+        return {
+            "backup_name": record.name,
+            "timestamp": timestamp,
+            "datetime": plain_datetime(record.taken_at),
+            "archive_path": str(self.path_of(record)),
+            "size_mb": megabytes(record.size),
+            "database_size_mb": None if record.database_size is None else megabytes(record.database_size),
+            "size_bytes": record.size,
+            "database_size_bytes": record.database_size,
+            "sequence": record.sequence,
+            "condition": record.condition,
+            "problem": record.problem,
+            "locations": list(record.locations),
+        }
+
+    def _refresh_one(self, location: str, found: list[FoundArchive], folder: Path) -> None:
+        self.catalog.refresh(
+            location,
+            (StoredFile(location, one.name, one.size, one.mtime_ns, one.identity) for one in found),
+            lambda file: describe(folder / f"{file.name}{SUFFIX}"),
+        )
+
+
+def describe(path: Path) -> Description:
+    """Read what an archive says of itself. FileNotFoundError if it is gone; whatever is wrong with it is described."""
+    try:
+        with open_archive(path) as archive:
+            metadata: Mapping[str, Any] = archive.metadata()
+            return Description("foreign" if archive.foreign else "good", "", metadata)
+    except NotFoundError:
+        raise FileNotFoundError(path) from None
+    except ResurgamError as error:
+        return Description("damaged", error.message)
+
+
+def plain_datetime(moment: datetime) -> str:
+    """The manual's `datetime`: UTC, to the second, without a zone."""
+    return moment.replace(microsecond=0, tzinfo=None).isoformat()
+
+
+def _describe_nothing(file: StoredFile) -> Description:
+    raise FileNotFoundError(file.name)

@@ -1,0 +1,58 @@
+"""Settles a restore by its journal, after a crash as at its end: finished, or put back (ordering.md, sentence 19)."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from resurgam.catalog.state import Journal, State
+from resurgam.operations.restore_database import drop_database
+from resurgam.operations.swap_paths import discard_staging, revert
+from resurgam.postgres.connection import Server
+from resurgam.postgres.swap import database_oid, maintenance_server
+
+SWAP = "swap:"
+
+
+def recover_restores(state: State, server: Server) -> tuple[str, ...]:
+    """Settle every open journal; the caller holds the folder's lock, so their processes are dead.
+
+    Answers a sentence for each. Raises DatabaseError if the server is needed to decide and can't be asked, or
+    RestoreFailed if something could not be put back; the journal then stays open for the next start.
+    """
+    return tuple(_settle(state, server, journal) for journal in state.open_journals())
+
+
+def settle_restore(state: State, server: Server, restore_id: str) -> None:
+    """Settle one restore; raises as `recover_restores` does."""
+    journal = state.journal(restore_id)
+    if journal is not None:
+        _settle(state, server, journal)
+
+
+def _settle(state: State, server: Server, journal: Journal) -> str:
+    backup = journal.plan.get("backup", "a backup")
+    committed = _was_committed(server, journal)
+    if not committed:
+        revert((step.step.removeprefix(SWAP), step.data) for step in journal.steps if step.step.startswith(SWAP))
+        for step in journal.steps:
+            if step.step == "database_created":
+                drop_database(maintenance_server(server), step.data["fresh"])
+    for step in journal.steps:
+        if step.step == "staging":
+            discard_staging(Path(step.data["path"]))
+    state.journal_end(journal.restore_id, "completed" if committed else "reverted")
+    if committed:
+        return f"An interrupted restore of {backup} had been complete; its left-overs were removed."
+    return f"An interrupted restore of {backup} was put back; the application's data are as they were before it."
+
+
+def _was_committed(server: Server, journal: Journal) -> bool:
+    """The database's swap is the commit; a rename keeps the oid, so the server can tell."""
+    if any(step.step == "complete" for step in journal.steps):
+        return True
+    swap = next((step.data for step in journal.steps if step.step == "database_swap"), None)
+    if swap is None:
+        return False
+    with closing(maintenance_server(server).connect()) as session:
+        return bool(database_oid(session, swap["live"]) == swap["fresh_oid"])

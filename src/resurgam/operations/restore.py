@@ -1,0 +1,224 @@
+"""Restore: plan, load and stage beside the live side, check, swap; the replaced side is kept.
+
+Files are swapped first and the database last, because the database's swap is one transaction: its commit is the
+restore's commit. Whatever fails or dies before it leads back to the old side, whole (docs/ordering.md, 15 to 19).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from resurgam.archive.opening import open_archive
+from resurgam.archive.reader import NativeArchive
+from resurgam.catalog.state import State
+from resurgam.clock import Clock
+from resurgam.errors import RestoreRefused, UsageError
+from resurgam.operations.backup import Application
+from resurgam.operations.inventory import Inventory
+from resurgam.operations.progress import Progress
+from resurgam.operations.recovery import SWAP, recover_restores, settle_restore
+from resurgam.operations.restore_database import (
+    DatabasePlan,
+    Journal,
+    LoadedDatabase,
+    load_database,
+    open_dump,
+    plan_database,
+    scan_dump,
+)
+from resurgam.operations.restore_files import Archive, FilesPlan, Places, StagedFiles, plan_files, stage_files
+from resurgam.operations.swap_paths import Kept, swap_in
+from resurgam.postgres.snapshot import application_lock
+from resurgam.postgres.swap import database_oid, maintenance_server, swap_databases
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What to restore; the manual's three flags, an omitted one means true."""
+
+    database: bool = True
+    config: bool = True
+    files: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What a restore would do. `problems` refuse it, all together; nothing has been touched."""
+
+    name: str
+    date: str
+    parts: Parts
+    database: DatabasePlan | None
+    files: FilesPlan | None
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        database, files = self.database, self.files
+        return {
+            "success": not self.problems,
+            "backup_name": self.name,
+            "backup_date": self.date,
+            "dry_run": True,
+            "problems": list(self.problems),
+            "warnings": list(self.warnings),
+            "database": None
+            if database is None
+            else {
+                "name": database.live,
+                "replaces": database.replaces,
+                "kept_as": database.previous if database.replaces else None,
+                "tables": len(database.script.rows),
+                "rows": sum(database.script.rows.values()),
+                "dump_bytes": database.script.size,
+            },
+            "config": None if files is None or not self.parts.config else list(files.config),
+            "files": None if files is None or not self.parts.files else {n: str(p) for n, p in files.trees},
+            "files_bytes": 0 if files is None else files.size,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """A restore that is complete. `kept` is where the replaced side is; `offline` how long no session was possible."""
+
+    plan: RestorePlan
+    loaded: LoadedDatabase | None
+    previous_database: str | None
+    kept: tuple[Kept, ...]
+    offline: float
+    seconds: float
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        plan = self.plan
+        rows = {} if self.loaded is None else self.loaded.rows
+        return {
+            "success": True,
+            "backup_name": plan.name,
+            "backup_date": plan.date,
+            "restored_database": self.loaded is not None,
+            "restored_config": list(plan.files.config) if plan.files and plan.parts.config else [],
+            "restored_files": [name for name, _ in plan.files.trees] if plan.files and plan.parts.files else [],
+            "tables": len(rows),
+            "rows": sum(rows.values()),
+            "previous_database": self.previous_database,
+            "previous_paths": {str(k.target): str(k.previous) for k in self.kept if k.previous is not None},
+            "offline_seconds": round(self.offline, 3),
+            "seconds": round(self.seconds, 3),
+            "warnings": list(self.warnings),
+            "warning": "Application may need to be restarted after restore completes",
+        }
+
+
+@dataclass(slots=True)
+class Restoring:
+    """What every step of a restore needs."""
+
+    application: Application
+    inventory: Inventory
+    state: State
+    places: Places
+    connections: int
+    clock: Clock
+    progress: Progress
+
+    def plan(self, name: str, parts: Parts) -> RestorePlan:
+        """Only the plan: what would change, and what stands in the way. Touches nothing."""
+        with self._opened(name, parts) as (_, plan, _):
+            return plan
+
+    def restore(self, name: str, parts: Parts) -> RestoreResult:
+        """Do it. RestoreRefused with all problems before anything is touched; after any failure all is as it was."""
+        started = self.clock.monotonic()
+        with ExitStack() as locks, self.inventory.folder.lock():
+            recover_restores(self.state, self.application.server)
+            if parts.database:
+                self._lock_database(locks)
+            with self._opened(name, parts) as (archive, plan, restore_id):
+                if plan.problems:
+                    raise RestoreRefused(plan.problems, "Mend these and restore again.")
+                loaded, kept, offline = self._execute(archive, plan, restore_id, locks)
+        replaced = plan.database.previous if plan.database and plan.database.replaces else None
+        return RestoreResult(
+            plan=plan,
+            loaded=loaded,
+            previous_database=replaced,
+            kept=kept,
+            offline=offline,
+            seconds=self.clock.monotonic() - started,
+            warnings=(*plan.warnings, *(loaded.warnings if loaded else ())),
+        )
+
+    @contextmanager
+    def _opened(self, name: str, parts: Parts) -> Iterator[tuple[Archive, RestorePlan, str]]:
+        """The archive and the plan, with a scratch folder that goes in the end."""
+        if not (parts.database or parts.config or parts.files):
+            raise UsageError("Nothing was asked for: database, config and files are all switched off.")
+        self.inventory.refresh()
+        record = self.inventory.find(name)
+        restore_id = f"{self.clock.now():%Y%m%d%H%M%S}"
+        scratch = self.places.scratch / f".resurgam-{restore_id}-scratch"
+        with open_archive(self.inventory.path_of(record)) as archive, ExitStack() as cleanup:
+            metadata = archive.metadata()
+            database = files = None
+            problems: tuple[str, ...] = ()
+            warnings: tuple[str, ...] = ()
+            if parts.database:
+                if not isinstance(archive, NativeArchive):
+                    scratch.mkdir(mode=0o700, parents=True)
+                    cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
+                dump = open_dump(archive, metadata, scratch)
+                script = scan_dump(dump, metadata, self.progress)
+                database, problems, warnings = plan_database(
+                    self.application.server, script, dump, metadata, restore_id
+                )
+            if parts.config or parts.files:
+                files, more, told = plan_files(archive, self.places, config=parts.config, files=parts.files)
+                problems, warnings = (*problems, *more), (*warnings, *told)
+            date = str(metadata.get("datetime", ""))[:19]
+            yield archive, RestorePlan(record.name, date, parts, database, files, problems, warnings), restore_id
+
+    def _lock_database(self, locks: ExitStack) -> None:
+        """Keep backups of the live database away, if there is one."""
+        server = self.application.server
+        with closing(maintenance_server(server).connect()) as session:
+            exists = database_oid(session, server.database.name or server.database.user or "") is not None
+        if exists:
+            locks.enter_context(application_lock(server, self.application.lock_key))
+
+    def _execute(
+        self, archive: Archive, plan: RestorePlan, restore_id: str, locks: ExitStack
+    ) -> tuple[LoadedDatabase | None, tuple[Kept, ...], float]:
+        """Load, stage, swap. Journalled step by step; on failure everything is put back before the cause is raised."""
+
+        def journal(step: str, data: dict[str, Any]) -> None:
+            self.state.journal_step(restore_id, step, data)
+
+        database = plan.database
+        self.state.journal_begin(restore_id, {"backup": plan.name, "database": database.live if database else None})
+        loaded, staged = None, StagedFiles((), ())
+        try:
+            if database is not None:
+                loaded = load_database(database, self.connections, journal, self.progress)
+            if plan.files is not None:
+                staged = stage_files(plan.files, archive, self.places, restore_id, journal, self.progress)
+            self.progress.phase("Swapping")
+            locks.close()  # the advisory lock's session is in the database that is about to be renamed
+            kept = swap_in(staged.items, lambda step, data: journal(f"{SWAP}{step}", data))
+            offline = self._swap_database(database, journal) if database is not None else 0.0
+            journal("complete", {})
+        finally:
+            # By the journal, as after a crash: what was not committed is put back, left-overs go.
+            settle_restore(self.state, self.application.server, restore_id)
+        return loaded, kept, offline
+
+    def _swap_database(self, plan: DatabasePlan, journal: Journal) -> float:
+        with closing(plan.maintenance.connect()) as session:
+            fresh = database_oid(session, plan.fresh)
+        journal("database_swap", {"live": plan.live, "fresh": plan.fresh, "fresh_oid": fresh})
+        return swap_databases(plan.maintenance, plan.live, plan.fresh, plan.previous, self.clock)

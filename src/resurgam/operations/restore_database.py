@@ -1,0 +1,224 @@
+"""The database half of a restore: planned, loaded into a new database beside the live one, counted.
+
+Nothing here changes the live database; `postgres/swap.py` does, last of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from resurgam.archive.foreign import ForeignArchive
+from resurgam.archive.reader import NativeArchive
+from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, VerifyFailed
+from resurgam.operations.progress import Progress
+from resurgam.operations.verify import dump_name
+from resurgam.postgres.connection import Server, short_name
+from resurgam.postgres.loadcheck import TargetFacts, check_script, read_facts
+from resurgam.postgres.loader import DumpReader, LoadOptions, load
+from resurgam.postgres.properties import Properties, apply_properties, create_database, read_properties
+from resurgam.postgres.script import Script, ScriptScanner, TableName
+from resurgam.postgres.swap import database_oid, maintenance_server
+from resurgam.postgres.target import creation_problems, replacement_problems
+
+_READ = 4 << 20
+Journal = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDump:
+    """The dump inside an archive of ours, readable anywhere without unpacking it."""
+
+    archive: NativeArchive
+    start: int
+    size: int
+
+    def blocks(self, offset: int, length: int) -> Iterator[bytes]:
+        return self.archive.read(self.start + offset, length)
+
+
+@dataclass(frozen=True, slots=True)
+class FileDump:
+    """A dump that was unpacked from a foreign archive."""
+
+    path: Path
+    size: int
+
+    def blocks(self, offset: int, length: int) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            while length > 0 and (block := file.read(min(length, _READ))):
+                length -= len(block)
+                yield block
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePlan:
+    """What will be loaded and swapped. `live` may not exist yet; `fresh` and `previous` do not."""
+
+    live: str
+    fresh: str
+    previous: str
+    script: Script
+    dump: DumpReader
+    properties: Properties | None
+    facts: TargetFacts
+    server: Server
+    maintenance: Server
+    replaces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDatabase:
+    """What was loaded: rows a table, and sentences on what the server did not take."""
+
+    rows: dict[TableName, int]
+    warnings: tuple[str, ...]
+
+
+def open_dump(archive: NativeArchive | ForeignArchive, metadata: dict[str, Any], scratch: Path) -> DumpReader:
+    """The backup's dump; one in a foreign archive is unpacked into the folder `scratch` first."""
+    wanted = dump_name(metadata, archive.name).encode("utf-8", "surrogateescape")
+    if isinstance(archive, NativeArchive):
+        found = archive.find(wanted)
+        if found is not None:
+            return StreamDump(archive, found.offset, found.entry.size)
+    else:
+        target = scratch / "dump.sql"
+        for entry, blocks in archive.contents(lambda entry: entry.path == wanted):
+            with target.open("xb") as file:
+                for block in blocks:
+                    file.write(block)
+            return FileDump(target, entry.size)
+    raise DamagedError(f"The backup {archive.name} holds no {wanted.decode('utf-8', 'backslashreplace')}.")
+
+
+def scan_dump(dump: DumpReader, metadata: dict[str, Any], progress: Progress) -> Script:
+    """Read the dump to its end marker. VerifyFailed if it is not whole, or not the one that was backed up."""
+    scanner = ScriptScanner()
+    progress.phase("Reading the dump", dump.size)
+    for block in dump.blocks(0, dump.size):
+        scanner.feed(block)
+        progress.advance(len(block))
+    script = scanner.finish()
+    if not script.complete:
+        raise VerifyFailed(f"The dump is not complete: {script.missing}; nothing was touched.", "Use another backup.")
+    tables = metadata["database"].get("tables")
+    if tables is not None and tables != [[schema or "", table, rows] for (schema, table), rows in script.rows.items()]:
+        raise VerifyFailed(
+            "The dump's tables and rows are not those that were backed up; nothing was touched.", "Use another backup."
+        )
+    return script
+
+
+def plan_database(
+    server: Server, script: Script, dump: DumpReader, metadata: dict[str, Any], restore_id: str
+) -> tuple[DatabasePlan, tuple[str, ...], tuple[str, ...]]:
+    """The plan, the problems that refuse it, and warnings. Asks the server and touches nothing."""
+    maintenance = maintenance_server(server)
+    with closing(maintenance.connect()) as connection:
+        live = server.database.name or server.database.user or ""
+        recorded = metadata["database"].get("properties")
+        replaces = database_oid(connection, live) is not None
+        properties = None if recorded is None else Properties.from_json(recorded)
+        if properties is None and replaces:
+            with closing(server.connect()) as session:
+                properties = read_properties(session)
+        facts = read_facts(connection)
+        problems, warnings = check_script(script, facts)
+        plan = DatabasePlan(
+            live=live,
+            fresh=short_name(live, f"_restore_{restore_id}"),
+            previous=short_name(live, f"_previous_{restore_id}"),
+            script=script,
+            dump=dump,
+            properties=properties,
+            facts=facts,
+            server=server,
+            maintenance=maintenance,
+            replaces=replaces,
+        )
+        problems = (
+            *creation_problems(connection, properties),
+            *replacement_problems(connection, live),
+            *problems,
+        )
+    return plan, problems, warnings
+
+
+def load_database(plan: DatabasePlan, connections: int, journal: Journal, progress: Progress) -> LoadedDatabase:
+    """Create the new database, load it, count its rows, give it the recorded properties.
+
+    A failure is raised as it is; the half-loaded database is the journal's to drop (recovery.py).
+    """
+    journal("database_created", {"fresh": plan.fresh})
+    with closing(plan.maintenance.connect()) as session:
+        create_database(session, plan.fresh, plan.properties)
+    progress.phase("Loading the database", plan.script.size)
+    beside = plan.server.at(plan.fresh)
+    done = 0
+
+    def advance(total: int) -> None:
+        nonlocal done
+        progress.advance(total - done)
+        done = total
+
+    options = LoadOptions(plan.facts, connections=connections)
+    report = load(plan.script, plan.dump, beside.connect, options, advance)
+    progress.phase("Counting the rows")
+    _check_rows(beside, plan.script.rows, connections)
+    with closing(plan.maintenance.connect()) as session:
+        refused = apply_properties(session, plan.fresh, plan.properties) if plan.properties else ()
+    return LoadedDatabase(report.rows, (*report.warnings, *refused))
+
+
+def drop_database(maintenance: Server, name: str) -> None:
+    """Drop a database of ours that was never swapped in. DatabaseError if it is still there afterwards."""
+    with closing(maintenance.connect()) as session:
+        try:
+            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        except psycopg.Error as error:
+            raise DatabaseError(
+                f"The half-loaded database {name} could not be dropped ({error.diag.message_primary}).",
+                f"The live database is untouched. Drop it by hand: DROP DATABASE {name};",
+            ) from error
+
+
+def _check_rows(server: Server, expected: dict[TableName, int], connections: int) -> None:
+    """Ask the new database how many rows each table has, and compare with what was backed up."""
+    tables = sorted(expected, key=lambda table: -expected[table])
+    shares = [tables[start::connections] for start in range(connections)]
+    with ThreadPoolExecutor(connections) as executor:
+        counted = [pair for pairs in executor.map(lambda share: _count(server, share), shares) for pair in pairs]
+    wrong = [
+        f"{schema}.{table} has {count:,} rows instead of {expected[schema, table]:,}"
+        for (schema, table), count in counted
+        if count != expected[schema, table]
+    ]
+    if wrong:
+        raise RestoreFailed(
+            f"The loaded database does not have the rows of the backup: {'; '.join(wrong[:10])}. "
+            "The live database is untouched."
+        )
+
+
+def _count(server: Server, tables: list[TableName]) -> list[tuple[TableName, int]]:
+    if not tables:
+        return []
+    counted = []
+    with closing(server.connect(options="-c row_security=off")) as session:
+        for schema, table in tables:
+            name = sql.Identifier(schema, table) if schema else sql.Identifier(table)
+            # A foreign dump may have loaded partitions through their root, which holds no row itself.
+            kind = session.execute("SELECT relkind FROM pg_class WHERE oid = %s::regclass", (name.as_string(),))
+            only = sql.SQL("" if kind.fetchone() == ("p",) else "ONLY ")
+            row = session.execute(sql.SQL("SELECT count(*) FROM {}{}").format(only, name)).fetchone()
+            counted.append(((schema, table), row[0] if row else -1))
+    return counted

@@ -1,0 +1,281 @@
+"""Builds the parts from the settings; the one module that knows them all.
+
+Every face (command line, the manual's Python calls, later the API) asks this object and nothing below it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from resurgam.archive.opening import open_archive
+from resurgam.catalog.catalog import Catalog
+from resurgam.catalog.state import Outcome, State
+from resurgam.clock import Clock, SystemClock
+from resurgam.jobs.recorded import recorded
+from resurgam.operations.backup import Application, BackupResult, Limits, back_up, refuse_unavailable
+from resurgam.operations.deletion import DeleteResult, delete
+from resurgam.operations.inventory import Inventory, megabytes
+from resurgam.operations.progress import Progress, Silent
+from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring
+from resurgam.operations.restore_files import Places
+from resurgam.operations.retention import PruneResult, Retention, prune
+from resurgam.operations.verify import VerifyResult, verify
+from resurgam.policy.retention import RetentionRules
+from resurgam.postgres.connection import Server
+from resurgam.runlog import RunLog
+from resurgam.settings import Settings, load_settings
+from resurgam.sources.excludes import Excludes
+from resurgam.stores.folder import BackupFolder
+from resurgam.stores.mounted import RemoteFolder
+
+Result = TypeVar("Result")
+CATALOG_NAME = "catalog.sqlite"
+DISABLED = "Backups are disabled (BACKUP_ENABLED=false); nothing was done."
+
+
+@dataclass
+class Service:
+    """One application under protection. Methods raise ResurgamError; results have `to_json`."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+    clock: Clock = field(default_factory=SystemClock)
+    progress: Progress = field(default_factory=Silent)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], progress: Progress | None = None) -> Service:
+        """Load the settings and build; nothing is opened yet. SettingsError names everything that is wrong."""
+        return cls(load_settings(environment), environment, progress=progress or Silent())
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for part in ("state", "inventory"):
+            opened = self.__dict__.pop(part, None)
+            if isinstance(opened, State):
+                opened.close()
+            elif isinstance(opened, Inventory):
+                opened.catalog.close()
+
+    # The parts
+
+    @cached_property
+    def server(self) -> Server:
+        return Server(self.settings.database, self.settings.backup_connect_timeout, self.environment)
+
+    @cached_property
+    def folder(self) -> BackupFolder:
+        return BackupFolder(self.settings.backup_dir)
+
+    @cached_property
+    def remote(self) -> RemoteFolder | None:
+        path = self.settings.remote_backup_path
+        return RemoteFolder(path) if self.settings.remote_backup_enabled and path is not None else None
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        return Inventory(self.folder, self.remote, Catalog.open(self.settings.backup_dir / CATALOG_NAME))
+
+    @cached_property
+    def state(self) -> State:
+        """What can't be rebuilt; runs that died are marked as failed when it is opened."""
+        state_file = self.settings.backup_state_file
+        if state_file.parent == self.folder.path:
+            self.folder.prepare()
+        state = State.open(state_file, catalog_dir=self.folder.path, clock=self.clock)
+        for run in state.unfinished_runs():
+            self.log.error(f"{run.kind} {run.target}: failed: the process that ran it died")
+        return state
+
+    @cached_property
+    def log(self) -> RunLog:
+        return RunLog(self.settings.backup_log_file, self.clock)
+
+    @cached_property
+    def application(self) -> Application:
+        settings = self.settings
+        own = (settings.backup_dir, *((settings.remote_backup_path,) if settings.remote_backup_path else ()))
+        secrets = (*settings.secret_files, settings.backup_state_file)
+        return Application(
+            name=settings.app_name,
+            folder=settings.app_dir,
+            server=self.server,
+            config_files=settings.backup_config_files,
+            trees=settings.backup_file_trees,
+            excludes=Excludes(settings.backup_exclude, own, secrets),
+        )
+
+    @cached_property
+    def retention(self) -> Retention:
+        settings = self.settings
+        keep = (settings.backup_keep_daily, settings.backup_keep_weekly, settings.backup_keep_monthly)
+        return Retention(
+            settings.app_name,
+            RetentionRules(settings.backup_retention_days, settings.max_backups, *keep),
+            RetentionRules(settings.remote_backup_retention_days, settings.remote_max_backups, *keep),
+        )
+
+    # What a user asks for
+
+    def backup(self) -> BackupResult:
+        """Take a backup, copy it, prune."""
+
+        def run() -> BackupResult:
+            refuse_unavailable(self.settings.unavailable)
+            return back_up(
+                self.application,
+                self.inventory,
+                self.retention,
+                self.state,
+                clock=self.clock,
+                progress=self.progress,
+                limits=Limits(self.settings.backup_dump_timeout, self.settings.backup_lock_timeout),
+                pg_bin=self.settings.backup_pg_bin,
+            )
+
+        return self._recorded("backup", self.settings.app_name, run, _backup_outcome)
+
+    def list_backups(self) -> list[dict[str, Any]]:
+        """The manual's list, the newest first."""
+        self.inventory.refresh()
+        return [self.inventory.summary(record) for record in self.inventory.records()]
+
+    def show(self, name: str) -> dict[str, Any]:
+        """One backup: the manual's fields, its copies, its metadata."""
+        self.inventory.refresh()
+        record = self.inventory.find(name)
+        copies = [
+            {
+                "location": copy.location,
+                "path": str(self.inventory.path_of(record, copy.location)),
+                "size_mb": megabytes(copy.size),
+                "condition": copy.condition,
+                "problem": copy.problem,
+            }
+            for copy in record.copies
+        ]
+        return {
+            **self.inventory.summary(record),
+            "copies": copies,
+            "metadata": self.inventory.catalog.metadata(record.name),
+        }
+
+    def verify(self, name: str) -> VerifyResult:
+        """Check every byte of a backup's best copy."""
+
+        def run() -> VerifyResult:
+            self.inventory.refresh()
+            record = self.inventory.find(name)
+            with open_archive(self.inventory.path_of(record)) as archive:
+                return verify(archive, self.progress)
+
+        return self._recorded("verify", name, run, lambda result: ("ok", f"{result.total_files:,} files are sound"))
+
+    def restore(self, name: str, parts: Parts) -> RestoreResult:
+        """Restore beside the live side, check, swap."""
+
+        def run() -> RestoreResult:
+            self.folder.prepare()
+            return self._restoring().restore(name, parts)
+
+        return self._recorded("restore", name, run, lambda result: ("ok", f"{result.seconds:.1f} s"))
+
+    def plan_restore(self, name: str, parts: Parts) -> RestorePlan:
+        """What a restore would do, and what stands in its way; nothing is touched."""
+        return self._restoring().plan(name, parts)
+
+    def delete(self, name: str, *, local_only: bool = False, dry_run: bool = False) -> DeleteResult:
+        """Delete a backup everywhere, or its local copy alone."""
+
+        def run() -> DeleteResult:
+            with self.folder.lock():
+                return delete(self.inventory, self.state.pinned(), name, local_only=local_only, dry_run=dry_run)
+
+        if dry_run:
+            return run()
+        return self._recorded("delete", name, run, lambda result: ("ok", f"from {', '.join(result.deleted)}"))
+
+    def prune(self, *, dry_run: bool = False) -> PruneResult:
+        """Delete what retention no longer keeps."""
+
+        def run() -> PruneResult:
+            with self.folder.lock() if not dry_run else contextlib.nullcontext():
+                self.inventory.refresh()
+                return prune(self.inventory, self.retention, self.state.pinned(), self.clock.now(), dry_run=dry_run)
+
+        if dry_run:
+            return run()
+        return self._recorded("prune", self.settings.app_name, run, _prune_outcome)
+
+    def pin(self, name: str, *, remove: bool = False) -> str:
+        """Keep a backup whatever retention says, or no longer; answers its name."""
+        self.inventory.refresh()
+        record = self.inventory.find(name)
+        (self.state.unpin if remove else self.state.pin)(record.name)
+        return record.name
+
+    def set_up(self) -> Iterator[str]:
+        """Make the folders ready: BACKUP_DIR, the state, the remote folder's marker; a sentence for each."""
+        self.folder.prepare()
+        yield f"BACKUP_DIR {self.folder.path} is ready."
+        _ = self.state
+        yield f"The state {self.settings.backup_state_file} is ready."
+        if self.remote is not None:
+            self.remote.set_up()
+            yield f"REMOTE_BACKUP_PATH {self.remote.path} bears its marker file and may be written."
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know besides the result."""
+        state = self.__dict__.get("state")
+        inventory = self.__dict__.get("inventory")
+        return (
+            *self.settings.warnings,
+            *(state.warnings if state is not None else ()),
+            *(inventory.warnings if inventory is not None else ()),
+            *((self.log.trouble,) if self.log.trouble else ()),
+        )
+
+    def _restoring(self) -> Restoring:
+        settings = self.settings
+        own = (settings.backup_dir, settings.backup_state_file, settings.backup_log_file)
+        places = Places(
+            app_dir=settings.app_dir,
+            config_files=settings.backup_config_files,
+            trees=settings.backup_file_trees,
+            own=(*own, *((settings.remote_backup_path,) if settings.remote_backup_path else ())),
+            scratch=settings.backup_dir,
+        )
+        return Restoring(
+            self.application,
+            self.inventory,
+            self.state,
+            places,
+            settings.restore_connections,
+            self.clock,
+            self.progress,
+        )
+
+    def _recorded(
+        self, kind: str, target: str, run: Callable[[], Result], outcome: Callable[[Result], tuple[Outcome, str]]
+    ) -> Result:
+        self.folder.prepare()
+        return recorded(self.state, self.log, kind, target, run, outcome)
+
+
+def _backup_outcome(result: BackupResult) -> tuple[Outcome, str]:
+    line = f"{result.name}, {megabytes(result.size)} MB in {result.seconds:.1f} s"
+    return ("degraded", f"{line}; {' '.join(result.failures)}") if result.failures else ("ok", line)
+
+
+def _prune_outcome(result: PruneResult) -> tuple[Outcome, str]:
+    if result.errors:
+        return "degraded", " ".join(result.errors)
+    return "ok", f"{len(result.deleted)} deleted"
