@@ -50,12 +50,12 @@ class DumpReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How to load. `maintenance_work_mem` is in bytes, for each connection."""
+    """How to load. `maintenance_work_mem` is in bytes, for each connection; None leaves the server's."""
 
     facts: TargetFacts
     connections: int = 2
     skip_ownership: bool = False
-    maintenance_work_mem: int = 256 << 20
+    maintenance_work_mem: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from resurgam.postgres.script import CopyBlock, Item, Run, RunKind, Script, Statement
@@ -31,6 +31,7 @@ class JobKind(Enum):
     INDEX = "index"
     KEY = "key"
     FOREIGN_KEY = "foreign key"
+    VALIDATION = "validation of a foreign key"
     FREE = "free"
 
 
@@ -89,6 +90,7 @@ class _Shape:
     makes: tuple[Made, ...] = ()
     unique: bool = False
     computed: bool = False  # holds an expression, which may look at any table
+    slow: bool = False  # an index of a kind that takes longer to build than a btree
 
 
 def plan(script: Script, skipped: Callable[[Statement], bool]) -> tuple[Stage, ...]:
@@ -102,12 +104,17 @@ def plan(script: Script, skipped: Callable[[Statement], bool]) -> tuple[Stage, .
     return tuple(planner.stages)
 
 
+# How much longer GIN, GiST, HNSW and computed indexes take than a btree on columns, roughly: the longest begin first.
+_SLOW = 8
+
+
 class _Planner:
     def __init__(self, encoding: str) -> None:
         self.stages: list[Stage] = []
         self._encoding = encoding
         self._state: dict[str, Statement] = {}
         self._bytes: dict[Relation, int] = {}
+        self._partitioned = False
         self._clear()
 
     def _clear(self) -> None:
@@ -168,13 +175,38 @@ class _Planner:
         shape = _shape(item, self._encoding)
         if shape is not None:
             size = max((self._bytes.get(table, 0) for table in shape.shares + shape.locks), default=0)
-            self._append(shape, item, size)
+            if shape.kind is JobKind.FOREIGN_KEY:
+                self._foreign_key(shape, item, size)
+            else:
+                self._append(shape, item, size * (_SLOW if shape.slow else 1))
             return
+        self._partitioned = self._partitioned or b"PARTITION BY" in item.text
         index = self._follows(item)
         if index is None:
             self._step(item)
         else:
             self._jobs[index].items.append(item)
+
+    def _foreign_key(self, shape: _Shape, item: Statement, size: int) -> None:
+        """Add the key unchecked, which is quick but locks both tables, and check it then, which locks little.
+
+        Not if the other table may be partitioned: before 18, validation forgets the keys that go to partitions.
+        """
+        end = item.text.rstrip().removesuffix(b";")
+        one = self._partitioned or b"--" in end or not re.search(rb"REFERENCES [^;]*\)[A-Z ]*\Z", end)
+        if one or b" NOT " in end[-40:]:
+            self._append(shape, item, size)
+            return
+        table, name = shape.locks[0], shape.makes[0][2] or ""
+        quoted = ".".join(
+            '"' + part.replace('"', '""') + '"' for part in (table.schema, table.name) if part is not None
+        )
+        check = f'ALTER TABLE ONLY {quoted} VALIDATE CONSTRAINT "{name.replace(chr(34), chr(34) * 2)}";'
+        self._append(shape, replace(item, text=end + b" NOT VALID;"), 0)
+        added = len(self._jobs) - 1
+        text = check.encode(self._encoding, "surrogateescape")
+        validation = _Shape(JobKind.VALIDATION, locks=(table,), makes=shape.makes)
+        self._append(validation, replace(item, text=text, toc=None), size).needs.add(added)
 
     def _append(self, shape: _Shape, item: Item, size: int) -> Job:
         job = Job(shape.kind, [item], self._state, shape.shares, shape.locks, size=size)
@@ -245,7 +277,9 @@ def _index_shape(text: bytes, encoding: str) -> _Shape | None:
         return None
     table, at = on
     makes = (table.schema, named[0].name)
-    return _Shape(JobKind.INDEX, shares=(table,), makes=(makes,), unique=unique, computed=_computed(found, at))
+    computed = _computed(found, at)
+    slow = computed or _words(found, at, 2) not in ([b"using", b"btree"], [b"using", b"brin"], [b"using", b"hash"])
+    return _Shape(JobKind.INDEX, (table,), (), (makes,), unique, computed, slow)
 
 
 def _computed(found: list[Token], at: int) -> bool:

@@ -1,7 +1,8 @@
 """One connection that loads: settings as the script has them, statements, and COPY at the level of libpq.
 
-COPY is written by non-blocking PQputCopyData, because psycopg's binding holds the GIL in it: blocking writes
-would keep every other connection's thread waiting.
+COPY is written by non-blocking PQputCopyData, and results are awaited by poll(2), because psycopg's binding holds
+the GIL in both: blocking calls would keep every other connection's thread waiting (seen: an index build of 4 s that
+nothing ran beside).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _PIECE = 1 << 18
 _COPY_CONTEXT = re.compile(r"COPY .*?, line \d+", re.DOTALL)
 
 
-def base_settings(server_version: int, maintenance_work_mem: int) -> dict[str, str]:
+def base_settings(server_version: int, maintenance_work_mem: int | None) -> dict[str, str]:
     """Settings of every loading connection, before those of the script.
 
     Without synchronous commits a crash of the server may lose what was loaded, never tear it: the database being
@@ -33,7 +34,6 @@ def base_settings(server_version: int, maintenance_work_mem: int) -> dict[str, s
     """
     settings = {
         "synchronous_commit": "off",
-        "maintenance_work_mem": f"{maintenance_work_mem // 1024}kB",
         "standard_conforming_strings": "on",
         "datestyle": "ISO",
         "intervalstyle": "postgres",
@@ -43,6 +43,8 @@ def base_settings(server_version: int, maintenance_work_mem: int) -> dict[str, s
         "idle_in_transaction_session_timeout": "0",
         "idle_session_timeout": "0",
     }
+    if maintenance_work_mem is not None:
+        settings["maintenance_work_mem"] = f"{maintenance_work_mem // 1024}kB"
     if server_version >= 170000:
         settings["transaction_timeout"] = "0"
     return settings
@@ -93,7 +95,7 @@ class Session:
         self._pgconn.send_query(text)
         results: list[pq.abc.PGresult] = []
         failed: pq.abc.PGresult | None = None
-        while result := self._pgconn.get_result():
+        while result := self._result():
             if result.status in _COPYING:
                 self.connection.close()
                 raise HostileError("A statement of the dump began a COPY that the scanner had not seen; refused.")
@@ -103,6 +105,13 @@ class Session:
         if failed is not None:
             raise error_from_result(failed, encoding=self.connection.info.encoding)
         return results
+
+    def _result(self) -> pq.abc.PGresult | None:
+        """The next result, waited for without the GIL, which psycopg's get_result() would hold."""
+        while self._pgconn.is_busy():
+            if self._poll.poll(1000):
+                self._pgconn.consume_input()
+        return self._pgconn.get_result()
 
     def execute_alone(self, text: bytes) -> list[pq.abc.PGresult]:
         """The same for a statement of the script: it must leave quoting and encoding as they are."""
@@ -118,14 +127,14 @@ class Session:
 
     def copy_in(self, text: bytes, blocks: Iterable[bytes], sent: Callable[[int], None]) -> int:
         """Run a COPY FROM stdin; the count of rows that the server took. Raises what `blocks` raises, too."""
-        result = self._pgconn.exec_(text)
+        result = self._pgconn.exec_(text)  # exec_() releases the GIL, and leaves COPY to be written
         if result.status != pq.ExecStatus.COPY_IN:
             raise error_from_result(result, encoding=self.connection.info.encoding)
         self._pgconn.nonblocking = 1
         try:
             complaint = self._write(blocks, sent)
-            answer = self._pgconn.get_result()
-            while more := self._pgconn.get_result():
+            answer = self._result()
+            while more := self._result():
                 answer = more
         finally:
             self._pgconn.nonblocking = 0
