@@ -289,3 +289,38 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     with pytest.raises(HostileError):
         unpack([file(b"a/b/c/d"), file(b"a/b/c/d")], tmp_path / "2")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+NAMES = st.binary(min_size=1, max_size=12).filter(
+    lambda name: not {b"/", b"\0"} & {bytes([byte]) for byte in name} and not name.startswith(b".")
+)
+TREES = st.recursive(
+    st.one_of(st.binary(max_size=300), st.binary(max_size=20).map(lambda data: data + bytes(4500)), st.none()),
+    lambda children: st.dictionaries(NAMES, children, max_size=5),
+    max_leaves=12,
+)
+
+
+def plant(where: bytes, tree: object) -> None:
+    """Folders from dictionaries, files from bytes, symlinks from None."""
+    if isinstance(tree, dict):
+        os.mkdir(where)
+        for name, below in tree.items():
+            plant(where + b"/" + name, below)
+    elif isinstance(tree, bytes):
+        with open(where, "wb") as file:
+            file.write(tree.rstrip(b"\0"))
+            file.truncate(len(tree))
+    else:
+        os.symlink(b"../" + where[-5:].replace(b"\0", b""), where)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.dictionaries(NAMES, TREES, max_size=6))
+def test_any_tree_comes_back(tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object]) -> None:
+    top = tmp_path_factory.mktemp("t")
+    plant(os.fsencode(top) + b"/tree", tree)
+    sink = KeptEntries()
+    capture_tree(Tree("t", top / "tree", True), sink, excludes=Excludes())
+    unpack([(entry, [sink.content[entry.path]]) for entry in sink.order], top / "staging")
+    assert snapshot(top / "staging") == snapshot(top / "tree")

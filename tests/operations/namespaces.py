@@ -62,6 +62,7 @@ def in_child(deed: Callable[[], Any], *, mounts: Callable[[], None] | None = Non
     if child == 0:
         answer: tuple[bool, Any]
         try:
+            _no_syncing()
             if mounts is not None:
                 own_mounts()
                 mounts()
@@ -86,8 +87,26 @@ def in_child(deed: Callable[[], Any], *, mounts: Callable[[], None] | None = Non
     return value
 
 
-def kill_before_change(number: int) -> None:
-    """SIGKILL this process right before its change number `number`, from 0."""
+def _no_syncing() -> None:
+    """A kill, unlike a power failure, loses nothing that was not synced; syncing would only cost time."""
+    for name in ("fsync", "sync"):
+        setattr(os, name, lambda *arguments: None)
+
+
+def count_changes(deed: Callable[[], Any], mounts: Callable[[], None] | None = None) -> int:
+    """How many changes `deed` makes."""
+
+    def counted() -> int:
+        changes = kill_before_change(-1)
+        deed()
+        return changes()
+
+    number: int = in_child(counted, mounts=mounts)
+    return number
+
+
+def kill_before_change(number: int) -> Callable[[], int]:
+    """SIGKILL this process right before its change number `number`, from 0; gives their count so far."""
     count = 0
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,13 +121,13 @@ def kill_before_change(number: int) -> None:
 
     for name in _CHANGES:
         real = getattr(os, name)
-        # A kill, unlike a power failure, loses nothing that was not synced; syncing would only cost time.
-        wrapped = counted((lambda: None) if name == "sync" else real)
+        wrapped = counted(real)
         setattr(os, name, wrapped)
         # shutil looks there, and without it would leave a symlink's time out.
         if real in os.supports_follow_symlinks:
             os.supports_follow_symlinks.add(wrapped)
     durable._rename2 = counted(durable._rename2)
+    return lambda: count
 
 
 def _can_mount() -> str:

@@ -29,7 +29,8 @@ from resurgam.operations.swap_paths import (
     revert,
     swap_in,
 )
-from tests.operations.namespaces import KILLED, in_child, mount, needs_mounts
+from tests.operations.namespaces import KILLED, count_changes, in_child, mount, needs_mounts
+from tests.sampling import sample
 
 ID = "r7"
 State = dict[str, Any]
@@ -242,27 +243,27 @@ def test_the_new_is_there_the_old_is_kept_and_undo_gives_it_back(tmp_path: Path,
 
 @pytest.mark.parametrize("name", SCENES)
 def test_killed_at_any_change_everything_is_put_back(tmp_path: Path, name: str) -> None:
-    point, killed = 0, True
-    while killed:
+    (tmp_path / "counted").mkdir()
+    here = scene(name, tmp_path / "counted")
+    changes = count_changes(partial(swap, here, Log(tmp_path / "counted" / "journal")), here.mounts)
+    assert changes >= 2
+    for point in sample(range(changes), 15, name):
         where = tmp_path / str(point)
         where.mkdir()
         here = scene(name, where)
         log = Log(where / "journal")
         before = in_child(partial(state, here.top), mounts=here.mounts)
-        answer = in_child(partial(swap, here, log), mounts=here.mounts, kill_at=point)
-        killed = answer == KILLED
+        assert in_child(partial(swap, here, log), mounts=here.mounts, kill_at=point) == KILLED
 
-        def put_back(here: Scene = here, log: Log = log) -> None:
+        def put_back(here: Scene = here, log: Log = log) -> State:
             here.fault()
             revert(log.steps())
+            return state(here.top)
 
-        # The undo itself is killed too, at a point that wanders with the first one, then run to its end.
+        # The undo itself is killed too, at points that wander with the first one, then run to its end.
         for again in (point % 7, point % 13 + 3):
             in_child(put_back, mounts=here.mounts, kill_at=again)
-        in_child(put_back, mounts=here.mounts)
-        assert in_child(partial(state, here.top), mounts=here.mounts) == before, f"killed before change {point}"
-        point += 1
-    assert point > 2
+        assert in_child(put_back, mounts=here.mounts) == before, f"killed before change {point}"
 
 
 def test_a_failure_on_the_way_puts_everything_back_and_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -15,6 +16,7 @@ from resurgam.archive.entry import Entry, Kind
 from resurgam.errors import FileSourceError
 from resurgam.sources.excludes import Excludes
 from resurgam.sources.files import Tree, TreeReport, capture_tree, capture_trees
+from tests.operations.namespaces import in_child, mount, needs_mounts
 from tests.sources.sinks import KeptEntries
 
 NOTHING = Excludes()
@@ -104,7 +106,11 @@ def test_large_and_sparse_files(tmp_path: Path) -> None:
         file.truncate(100 << 20)
     with (tmp_path / "hole").open("wb") as file:
         file.truncate(70_000)
+    with (tmp_path / "small").open("wb") as file:
+        file.write(b"start")
+        file.truncate(70_000)
     _, sink = capture(tmp_path)
+    assert sink.content[b"files/uploads/small"] == b"start" + bytes(69_995)
     assert sink.content[b"files/uploads/large"] == large and not sink[b"files/uploads/large"].sparse
     assert sink[b"files/uploads/sparse"].sparse and sink[b"files/uploads/hole"].sparse
     assert sink.content[b"files/uploads/hole"] == bytes(70_000)
@@ -299,3 +305,43 @@ def test_many_small_files_are_cheap(tmp_path: Path) -> None:
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert report.files == 2000
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.25
+
+
+@pytest.mark.parametrize("size", [1000, 3 << 20])
+def test_a_disk_that_answers_eio_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    (tmp_path / "bad sector").write_bytes(b"x" * size)
+    (tmp_path / "later").write_bytes(b"fine")
+
+    def broken(*arguments: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", broken)
+    sink = KeptEntries()
+    with pytest.raises(FileSourceError, match=r"files/uploads/bad sector \(Input/output error\)"):
+        capture(tmp_path, sink)
+    assert b"files/uploads/later" not in sink.paths()
+
+
+@needs_mounts
+def test_a_file_system_mounted_inside_belongs_to_the_tree(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+
+    def deed() -> list[bytes]:
+        (tmp_path / "inside" / "x").write_bytes(b"on tmpfs")
+        return capture(tmp_path)[1].paths(Kind.FILE)
+
+    found = in_child(deed, mounts=lambda: mount("-t", "tmpfs", "none", tmp_path / "inside"))
+    assert found == [b"files/uploads/inside/x"]
+
+
+@needs_mounts
+def test_the_backup_folder_is_known_under_another_mount_too(tmp_path: Path) -> None:
+    for name in ("backups", "tree/again"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "backups" / "x").write_bytes(b"")
+
+    def deed() -> list[bytes]:
+        return capture(tmp_path / "tree", excludes=Excludes(own_folders=(tmp_path / "backups",)))[1].paths()
+
+    found = in_child(deed, mounts=lambda: mount("--bind", tmp_path / "backups", tmp_path / "tree" / "again"))
+    assert found == [b"files/uploads"]

@@ -83,7 +83,7 @@ def extract(
     """
     if not prefix.endswith(b"/"):
         raise ValueError("a prefix ends with a slash")
-    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = os.open(folder, _FOLDER_FLAGS)
     try:
         if os.listdir(root):  # noqa: PTH208 (a descriptor)
             raise StorageError(
@@ -100,7 +100,7 @@ def extract(
         sync_file_system(root)
     except OSError as error:
         raise StorageError(
-            f"The staging folder {os.fspath(folder)} could not be written: {error.strerror}.",
+            f"The staging folder {os.fspath(folder)} could not be filled: {error.strerror}.",
             "Check its space and its file system.",
         ) from error
     finally:

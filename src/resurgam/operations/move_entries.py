@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resurgam.durable import UNSUPPORTED, fsync_folder, rename_new
+from resurgam.sources.excludes import OWN_PREFIX
 
-OWN_PREFIX = ".resurgam-"
 # A copy on its way; found at the start of a move it is the rest of one that was killed.
-_COPYING = ".resurgam-copying"
+_COPYING = f"{OWN_PREFIX}copying"
 _NOT_WHOLE = frozenset({errno.EXDEV, errno.EBUSY})
 
 

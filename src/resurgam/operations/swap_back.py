@@ -14,7 +14,8 @@ from typing import Any
 
 from resurgam.durable import UNSUPPORTED, exchange, write_all
 from resurgam.errors import RestoreFailed, ResurgamError
-from resurgam.operations.move_entries import OWN_PREFIX, Look, move_entries, rename_free, set_aside
+from resurgam.operations.move_entries import Look, move_entries, rename_free, set_aside
+from resurgam.sources.excludes import OWN_PREFIX
 
 Step = tuple[str, dict[str, Any]]
 """A journalled step: its name, and what undoes it."""

@@ -35,7 +35,6 @@ from typing import Any
 from resurgam.durable import UNSUPPORTED, exchange
 from resurgam.errors import RestoreFailed, ResurgamError, StorageError
 from resurgam.operations.move_entries import (
-    OWN_PREFIX,
     Look,
     copy_file,
     cut_name,
@@ -46,6 +45,7 @@ from resurgam.operations.move_entries import (
     rename_free,
 )
 from resurgam.operations.swap_back import Step, revert, undo_whole, write_in_place
+from resurgam.sources.excludes import OWN_PREFIX
 
 __all__ = [
     "Journal",

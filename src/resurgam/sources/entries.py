@@ -162,7 +162,8 @@ class Content:
         """Everything at once, for small files."""
         size = self._before.st_size
         try:
-            data = os.read(self._fd, size) if size else b""
+            # Not read(2): asking for holes has moved the descriptor's offset.
+            data = os.pread(self._fd, size, 0) if size else b""
         except OSError as error:
             self.error, data = error, b""
         if len(data) == size:
