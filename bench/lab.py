@@ -26,7 +26,8 @@ _VERSION = 1
 _REPORTS = 290_800
 _FILES = 20_150
 _SCANS = 150
-_BYTES = 448_000_000
+# What gives 448 MB in all with this seed.
+_BYTES = 443_400_000
 DATABASE = "lab"
 
 
