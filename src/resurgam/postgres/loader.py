@@ -22,19 +22,18 @@ from typing import Protocol
 import psycopg
 
 from resurgam.errors import RestoreFailed
-from resurgam.postgres.lexer import Lexer
 from resurgam.postgres.loadboard import Board
 from resurgam.postgres.loadcheck import SkipRules, TargetFacts
 from resurgam.postgres.loadplan import Group, Job, JobKind, State, plan
-from resurgam.postgres.loadtargets import Targets, look_up, quoted
-from resurgam.postgres.script import CopyBlock, Item, Run, RunKind, Script, Statement, TableName
+from resurgam.postgres.loadruns import RunExecutor
+from resurgam.postgres.loadtargets import Targets, look_up
+from resurgam.postgres.script import CopyBlock, Item, Run, Script, Statement, TableName
 from resurgam.postgres.session import Session, base_settings, refusal
 from resurgam.postgres.statements import codec, parse_relation
 from resurgam.postgres.tokens import tokens
 
 _DEADLOCK = "40P01"
 _ATTEMPTS = 6
-_BATCH = 1 << 18
 
 
 class DumpReader(Protocol):
@@ -176,7 +175,7 @@ class _Loading:
 
     def _group(self, group: Group) -> None:
         session = self._session(0)
-        targets = look_up(session, group, self._codec)
+        targets = look_up(session, group)
         if self._bound or session.in_transaction or targets.keep_order:
             for item, state in sorted(
                 ((item, job.state) for job in group.jobs for item in job.items), key=lambda pair: pair[0].offset
@@ -252,7 +251,7 @@ class _Loading:
     def _table(self, session: Session, blocks: list[CopyBlock], *, freeze: bool) -> None:
         session.execute(b"BEGIN")
         if freeze:
-            name = quoted(blocks[0].table, self._codec)
+            name = blocks[0].table.sql().encode(self._codec, "surrogateescape")
             session.execute(b"LOCK TABLE ONLY " + name + b" IN ACCESS EXCLUSIVE MODE")
             found = session.execute(b"SELECT 1 FROM ONLY " + name + b" LIMIT 1")
             freeze = found[0].ntuples == 0
@@ -286,17 +285,18 @@ class _Loading:
     def _item(self, session: Session, item: Item, state: State) -> None:
         session.settle(state)
         if isinstance(item, Run):
-            _RunExecutor(self, session, item).execute()
+            executor = RunExecutor(session, item, self._statement, self._skips_in_run, self._inserted)
+            executor.execute(self._blocks_of(item))
         elif isinstance(item, CopyBlock):
             try:
                 self._copied(item, self._copy(session, item, freeze=False))
             except psycopg.Error as error:
                 raise refusal(error, item.line) from None
         else:
-            self.statement(session, item)
+            self._statement(session, item)
             self._advance(len(item.text))
 
-    def statement(self, session: Session, item: Statement) -> None:
+    def _statement(self, session: Session, item: Statement) -> None:
         """Execute one statement; again after a deadlock, which reciprocal foreign keys do cause."""
         for attempt in range(_ATTEMPTS):
             try:
@@ -306,18 +306,18 @@ class _Loading:
                 if error.sqlstate != _DEADLOCK or attempt + 1 == _ATTEMPTS or session.in_transaction:
                     raise refusal(error, item.line) from None
 
-    def blocks_of(self, run: Run) -> Iterator[bytes]:
+    def _blocks_of(self, run: Run) -> Iterator[bytes]:
         for block in self._dump.blocks(run.offset, run.length):
             yield block
             self._advance(len(block))
             if self._stop.is_set():
                 raise RestoreFailed("Loading was stopped.")
 
-    def skips_in_run(self, item: Statement) -> bool:
+    def _skips_in_run(self, item: Statement) -> bool:
         with self._lock:
             return self._skips(item)
 
-    def inserted(self, text: bytes, count: int) -> None:
+    def _inserted(self, text: bytes, count: int) -> None:
         """Count the rows of one INSERT under the table that it names."""
         named = parse_relation(list(islice(tokens(text), 6)), 2, self._codec)
         if named is not None:
@@ -336,69 +336,3 @@ _FREE = re.compile(
 def _binds(item: Item) -> bool:
     """Whether the session may hold more than settings after this: another role, temporary tables, cursors."""
     return isinstance(item, Statement) and not _FREE.match(item.text)
-
-
-class _RunExecutor:
-    """Lexes a run again and executes it: INSERTs in batches, each one transaction; large objects one by one."""
-
-    def __init__(self, loading: _Loading, session: Session, run: Run) -> None:
-        self._loading = loading
-        self._session = session
-        self._run = run
-        self._batch: list[Statement] = []
-        self._size = 0
-
-    def execute(self) -> None:
-        run = self._run
-        lexer = Lexer(self, escapes=run.escapes, offset=run.offset, line=run.line, stretches=False)
-        for block in self._loading.blocks_of(run):
-            lexer.feed(block)
-        lexer.finish()
-        self._flush()
-
-    def statement(self, text: bytes, offset: int, line: int, head: tuple[bytes, ...]) -> bool:
-        item = Statement(text, offset, line)
-        if self._run.kind is RunKind.LARGE_OBJECTS:
-            if not (text.startswith(b"ALTER") and self._loading.skips_in_run(item)):
-                self._loading.statement(self._session, item)
-            return False
-        self._batch.append(item)
-        self._size += len(text)
-        if self._size >= _BATCH:
-            self._flush()
-        return False
-
-    def _flush(self) -> None:
-        batch, self._batch, self._size = self._batch, [], 0
-        if not batch:
-            return
-        try:
-            results = self._session.execute(b"\n".join(item.text for item in batch))
-        except psycopg.Error as error:
-            if self._session.in_transaction:
-                raise refusal(error, batch[0].line) from None
-            self._one_by_one(batch)
-            return
-        for item, result in zip(batch, results, strict=True):
-            self._loading.inserted(item.text, result.command_tuples or 0)
-
-    def _one_by_one(self, batch: list[Statement]) -> None:
-        """The batch was rolled back: find the statement that the server refuses."""
-        for item in batch:
-            try:
-                results = self._session.execute(item.text)
-            except psycopg.Error as error:
-                raise refusal(error, item.line) from None
-            self._loading.inserted(item.text, results[0].command_tuples or 0)
-
-    def inserts(self, offset: int, length: int, line: int) -> None:
-        raise AssertionError("this lexer tells every statement")
-
-    def comment(self, text: bytes) -> None:
-        return
-
-    def meta(self, text: bytes, line: int) -> None:
-        raise AssertionError("the scanner ended the run before a meta-command")
-
-    def copied(self, offset: int, length: int, rows: int) -> None:
-        raise AssertionError("the scanner ended the run before COPY")

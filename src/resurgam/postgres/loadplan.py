@@ -198,10 +198,7 @@ class _Planner:
             self._append(shape, item, size)
             return
         table, name = shape.locks[0], shape.makes[0][2] or ""
-        quoted = ".".join(
-            '"' + part.replace('"', '""') + '"' for part in (table.schema, table.name) if part is not None
-        )
-        check = f'ALTER TABLE ONLY {quoted} VALIDATE CONSTRAINT "{name.replace(chr(34), chr(34) * 2)}";'
+        check = f"ALTER TABLE ONLY {table.sql()} VALIDATE CONSTRAINT {Relation(None, name).sql()};"
         self._append(shape, replace(item, text=end + b" NOT VALID;"), 0)
         added = len(self._jobs) - 1
         text = check.encode(self._encoding, "surrogateescape")

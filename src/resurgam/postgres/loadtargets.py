@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from resurgam.postgres.loadplan import Group, Job, JobKind
 from resurgam.postgres.script import CopyBlock
 from resurgam.postgres.session import Session
-from resurgam.postgres.statements import Relation
 
 # No text columns: with client_encoding SQL_ASCII they would come as bytes.
 _QUERY = """
@@ -71,13 +70,7 @@ class Targets:
                 job.needs.update(end for end in ends if end < index)
 
 
-def quoted(relation: Relation, encoding: str) -> bytes:
-    """The relation's name as it stands in SQL, in the dump's encoding."""
-    parts = [part for part in (relation.schema, relation.name) if part is not None]
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts).encode(encoding, "surrogateescape")
-
-
-def look_up(session: Session, group: Group, encoding: str) -> Targets:
+def look_up(session: Session, group: Group) -> Targets:
     """Ask about every table that the group has data for. psycopg's errors pass through."""
     asked: dict[int, list[int]] = {}  # by the settings, the search path among them, that hold for the job
     for index, job in enumerate(group.jobs):
@@ -86,7 +79,7 @@ def look_up(session: Session, group: Group, encoding: str) -> Targets:
     found: dict[int, Target] = {}
     for indexes in asked.values():
         session.settle(group.jobs[indexes[0]].state)
-        names = [quoted(group.jobs[i].locks[0], encoding).decode(encoding, "surrogateescape") for i in indexes]
+        names = [group.jobs[i].locks[0].sql() for i in indexes]
         rows = session.connection.execute(_QUERY, [names]).fetchall()
         found.update((index, Target(*row)) for index, row in zip(indexes, rows, strict=True))
     return Targets(dict(sorted(found.items())))

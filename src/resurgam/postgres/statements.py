@@ -17,25 +17,8 @@ Token = tuple[str, bytes]
 
 # Encodings whose characters may hold the bytes of quotes and backslashes; the server does not use them itself.
 CLIENT_ONLY = frozenset(
-    [
-        "sjis",
-        "shiftjis",
-        "mskanji",
-        "win932",
-        "windows932",
-        "shiftjis2004",
-        "big5",
-        "win950",
-        "windows950",
-        "gbk",
-        "win936",
-        "windows936",
-        "uhc",
-        "win949",
-        "windows949",
-        "gb18030",
-        "johab",
-    ]
+    {"sjis", "shiftjis", "mskanji", "win932", "windows932", "shiftjis2004", "big5", "win950", "windows950", "gbk"}
+    | {"win936", "windows936", "uhc", "win949", "windows949", "gb18030", "johab"}
 )
 _CODECS = {"utf8": "utf-8", "unicode": "utf-8", "sqlascii": "utf-8", "eucjp": "euc_jp", "euccn": "gb2312",
            "euckr": "euc_kr", "koi8r": "koi8_r", "koi8": "koi8_r", "koi8u": "koi8_u", "latin9": "iso8859_15",
@@ -69,6 +52,11 @@ class Relation:
     def overlaps(self, other: Relation) -> bool:
         """Whether both may be the same relation."""
         return self.name == other.name and (self.schema == other.schema or None in (self.schema, other.schema))
+
+    def sql(self) -> str:
+        """The name as it stands in SQL, quoted."""
+        parts = [part for part in (self.schema, self.name) if part is not None]
+        return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name
