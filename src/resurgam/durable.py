@@ -32,6 +32,9 @@ def fsync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # not known for folders there; PostgreSQL ignores the same
+            raise
     finally:
         os.close(fd)
 
@@ -75,11 +78,24 @@ def rename_new(old: Path, new: Path) -> None:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        os.link(old, new, follow_symlinks=False)
-        old.unlink()
+        _link_new(old, new)
     fsync_folder(new.parent)
     if old.parent != new.parent:
         fsync_folder(old.parent)
+
+
+def _link_new(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        # Neither call is known here (CIFS, some FUSE): look first. Our callers hold a lock against each other.
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(new)) from None
+        old.rename(new)
+    else:
+        old.unlink()
 
 
 def exchange(left: Path, right: Path) -> None:

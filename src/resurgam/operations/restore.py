@@ -185,9 +185,9 @@ class Restoring:
 
     def _lock_database(self, locks: ExitStack) -> None:
         """Keep backups of the live database away, if there is one."""
-        server = self.application.server
+        server = self.application.server.named()
         with closing(maintenance_server(server).connect()) as session:
-            exists = database_oid(session, server.database.name or server.database.user or "") is not None
+            exists = database_oid(session, str(server.database.name)) is not None
         if exists:
             locks.enter_context(application_lock(server, self.application.lock_key))
 

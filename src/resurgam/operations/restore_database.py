@@ -122,9 +122,10 @@ def plan_database(
     server: Server, script: Script, dump: DumpReader, metadata: dict[str, Any], restore_id: str
 ) -> tuple[DatabasePlan, tuple[str, ...], tuple[str, ...]]:
     """The plan, the problems that refuse it, and warnings. Asks the server and touches nothing."""
+    server = server.named()
     maintenance = maintenance_server(server)
     with closing(maintenance.connect()) as connection:
-        live = server.database.name or server.database.user or ""
+        live = str(server.database.name)
         recorded = metadata["database"].get("properties")
         replaces = database_oid(connection, live) is not None
         properties = None if recorded is None else Properties.from_json(recorded)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,13 @@ class Server:
     def at(self, name: str) -> Server:
         """The same server, another database."""
         return replace(self, database=replace(self.database, name=name))
+
+    def named(self) -> Server:
+        """The same, with the database's name filled in where a service file or libpq's defaults supply it."""
+        if self.database.name is not None:
+            return self
+        with closing(self.connect()) as connection:
+            return self.at(connection.info.dbname)
 
     def conninfo(self, **more: Any) -> str:
         """A libpq connection string without the password."""
@@ -194,7 +201,7 @@ def refuse_pooler(connection: psycopg.Connection[tuple[Any, ...]], server: Serve
     first = row[0] if row else None
     if first == connection.info.backend_pid:
         return
-    with server.connect() as other, other.transaction():
+    with closing(server.connect()) as other, other.transaction():
         row = other.execute("SELECT pg_backend_pid()").fetchone()
         shared = row is not None and row[0] == first
     if shared:

@@ -8,7 +8,7 @@ and no lock holds means starting again (docs/ordering.md, sentence 3).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,7 +73,7 @@ def application_lock(server: Server, key: int) -> Iterator[Connection]:
 
     BusyError if another session has it. The lock ends with the session, however that ends.
     """
-    with server.connect() as connection:
+    with closing(server.connect()) as connection:
         refuse_pooler(connection, server)
         connection.execute(_NO_TIMEOUTS)
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
@@ -102,7 +102,7 @@ def exported_snapshot(holder: Connection, server: Server, lock_timeout: float | 
                 yield snapshot
                 return
         finally:
-            if not holder.closed and not holder.broken:
+            with suppress(psycopg.Error):  # a lost connection has rolled back, and must not hide why we are here
                 holder.execute("ROLLBACK")
     raise DatabaseError(
         f"The tables of {server.describe()} were created and dropped faster than they could be locked.",
@@ -111,7 +111,7 @@ def exported_snapshot(holder: Connection, server: Server, lock_timeout: float | 
 
 
 def _locked_snapshot(holder: Connection, server: Server) -> Snapshot | None:
-    with server.connect() as lister:
+    with closing(server.connect()) as lister:
         listed = _list_tables(lister)
     try:
         for start in range(0, len(listed), _LOCKS_A_STATEMENT):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from resurgam.postgres.properties import Properties
 
@@ -31,6 +32,19 @@ def creation_problems(connection: Connection, properties: Properties | None) -> 
         yield f"The tablespace {properties.tablespace} does not exist on this server: create it first."
     if not _exists(connection, "SELECT 1 WHERE pg_char_to_encoding(%s) >= 0", properties.encoding):
         yield f"This server does not know the encoding {properties.encoding}."
+    yield from _locale_problems(connection, properties)
+
+
+def _locale_problems(connection: Connection, properties: Properties) -> Iterator[str]:
+    """A locale that the server's machine does not have; asked by a collation that is never committed."""
+    for locale in sorted({properties.collate, properties.ctype} - {"C", "POSIX", "C.UTF-8", "C.utf8"}):
+        probe = sql.SQL("CREATE COLLATION pg_temp.resurgam_probe (LOCALE = {})").format(locale)
+        try:
+            with connection.transaction(force_rollback=True):
+                connection.execute(probe)
+        except psycopg.Error as error:
+            if "could not create locale" in str(error):  # anything else says more about the probe than the locale
+                yield f"The server's machine does not have the locale {locale!r}: install it there (locale-gen)."
 
 
 def replacement_problems(connection: Connection, live: str) -> Iterator[str]:
