@@ -7,7 +7,8 @@ import pytest
 
 from resurgam.archive.entry import Kind
 from resurgam.errors import FileSourceError
-from resurgam.sources.config import ConfigFile, ConfigReport, capture_config
+from resurgam.settings import ConfigFile
+from resurgam.sources.config import ConfigReport, capture_config
 from tests.sources.sinks import KeptEntries
 
 SECRET = "hunter2-do-not-leak"

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from resurgam.errors import SettingsError
+from resurgam.settings import FileTree
 from resurgam.sources.excludes import Excludes, Matcher
-from resurgam.sources.files import Tree, capture_tree
+from resurgam.sources.files import capture_tree
 from tests.sources.sinks import KeptEntries
 
 FILES = (
@@ -50,9 +51,9 @@ def test_patterns(tmp_path: Path, patterns: tuple[str, ...], gone: set[str] | No
     sink = KeptEntries()
     if gone is None:
         with pytest.raises(SettingsError):
-            capture_tree(Tree("uploads", tmp_path, True), sink, excludes=Excludes(patterns))
+            capture_tree(FileTree("uploads", tmp_path, True), sink, excludes=Excludes(patterns))
         return
-    capture_tree(Tree("uploads", tmp_path, True), sink, excludes=Excludes(patterns))
+    capture_tree(FileTree("uploads", tmp_path, True), sink, excludes=Excludes(patterns))
     assert {f"files/uploads/{name}".encode() for name in FILES if name not in gone} <= set(sink.paths())
     assert not {f"files/uploads/{name}".encode() for name in gone} & set(sink.paths())
 
@@ -60,7 +61,7 @@ def test_patterns(tmp_path: Path, patterns: tuple[str, ...], gone: set[str] | No
 def test_the_folder_itself_stays_when_only_its_contents_are_excluded(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     sink = KeptEntries()
-    capture_tree(Tree("uploads", tmp_path, True), sink, excludes=Excludes(("/uploads/tmp/**",)))
+    capture_tree(FileTree("uploads", tmp_path, True), sink, excludes=Excludes(("/uploads/tmp/**",)))
     assert sink.paths() == [b"files/uploads", b"files/uploads/tmp"]
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from resurgam.archive.entry import Entry, Kind
 from resurgam.errors import FileSourceError
+from resurgam.settings import FileTree
 from resurgam.sources.excludes import Excludes
-from resurgam.sources.files import Tree, TreeReport, capture_tree, capture_trees
+from resurgam.sources.files import TreeReport, capture_tree, capture_trees
 from tests.operations.namespaces import in_child, mount, needs_mounts
 from tests.sources.sinks import KeptEntries
 
@@ -26,7 +27,7 @@ def capture(
     path: Path, sink: KeptEntries | None = None, excludes: Excludes = NOTHING
 ) -> tuple[TreeReport, KeptEntries]:
     sink = sink or KeptEntries()
-    return capture_tree(Tree("uploads", path, True), sink, excludes=excludes), sink
+    return capture_tree(FileTree("uploads", path, True), sink, excludes=excludes), sink
 
 
 class MeddlingSink(KeptEntries):
@@ -88,7 +89,7 @@ def test_hard_links_point_to_the_first_name_and_stay_within_a_tree(tmp_path: Pat
     os.link(tmp_path / "one" / "z", tmp_path / "one" / "a")
     os.link(tmp_path / "one" / "z", tmp_path / "two" / "other")
     sink = KeptEntries()
-    trees = [Tree("one", tmp_path / "one", True), Tree("two", tmp_path / "two", True)]
+    trees = [FileTree("one", tmp_path / "one", True), FileTree("two", tmp_path / "two", True)]
     reports = capture_trees(trees, sink, excludes=NOTHING, made_ns=5)
     assert sink.order[0] == Entry(b"files", Kind.FOLDER, 0o755, os.getuid(), os.getgid(), mtime_ns=5)
     link = sink[b"files/one/z"]
@@ -204,20 +205,20 @@ except FileSourceError as error:
 
 def test_absent_default_is_a_warning_and_absent_configured_an_error(tmp_path: Path) -> None:
     sink = KeptEntries()
-    report = capture_tree(Tree("uploads", tmp_path / "no", False), sink, excludes=NOTHING)
+    report = capture_tree(FileTree("uploads", tmp_path / "no", False), sink, excludes=NOTHING)
     assert not report.present and len(report.warnings) == 1 and sink.order == []
     with pytest.raises(FileSourceError, match="No such file") as caught:
-        capture_tree(Tree("uploads", tmp_path / "no", True), sink, excludes=NOTHING)
+        capture_tree(FileTree("uploads", tmp_path / "no", True), sink, excludes=NOTHING)
     assert caught.value.hint
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileSourceError, match="Not a directory"):
-        capture_tree(Tree("uploads", tmp_path / "file", False), sink, excludes=NOTHING)
+        capture_tree(FileTree("uploads", tmp_path / "file", False), sink, excludes=NOTHING)
 
 
 def test_two_trees_of_one_name_are_refused(tmp_path: Path) -> None:
     sink = KeptEntries()
     with pytest.raises(FileSourceError, match="Two file trees"):
-        capture_trees([Tree("a", tmp_path, True), Tree("a", tmp_path, True)], sink, excludes=NOTHING)
+        capture_trees([FileTree("a", tmp_path, True), FileTree("a", tmp_path, True)], sink, excludes=NOTHING)
     assert sink.order == []
 
 
@@ -269,7 +270,7 @@ def test_progress_counts_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100)
     (tmp_path / "b").write_bytes(b"x" * (3 << 20))
     seen: list[int] = []
-    capture_tree(Tree("t", tmp_path, True), KeptEntries(), excludes=NOTHING, progress=seen.append)
+    capture_tree(FileTree("t", tmp_path, True), KeptEntries(), excludes=NOTHING, progress=seen.append)
     assert sum(seen) == 100 + (3 << 20)
 
 

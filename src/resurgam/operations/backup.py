@@ -27,11 +27,10 @@ from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
 from resurgam.postgres.snapshot import Connection, application_lock, exported_snapshot
 from resurgam.settings import ConfigFile, FileTree
-from resurgam.sources.config import ConfigFile as SourceConfig
 from resurgam.sources.config import capture_config
 from resurgam.sources.database import capture_database
 from resurgam.sources.excludes import Excludes
-from resurgam.sources.files import Tree, capture_trees
+from resurgam.sources.files import capture_trees
 
 _CLOCKS_AGREE = timedelta(hours=1)
 _CLOCKS_DIFFER = (
@@ -177,7 +176,7 @@ class _Run:
         application = self.application
         self.progress.phase("Saving the configuration")
         config = capture_config(
-            [SourceConfig(file.pattern, file.configured) for file in application.config_files],
+            application.config_files,
             application.folder,
             writer,
             secrets=application.excludes.secrets,
@@ -201,7 +200,7 @@ class _Run:
         # After the snapshot, so that every file a saved row points to was already there (ADR 2).
         self.progress.phase("Saving the files")
         trees = capture_trees(
-            [Tree(tree.name, tree.path, tree.configured) for tree in application.trees],
+            application.trees,
             writer,
             excludes=application.excludes,
             made_ns=mtime_ns,

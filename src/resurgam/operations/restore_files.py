@@ -126,8 +126,18 @@ def stage_files(
         staged = _config_staging(places, restore_id, journal)
         fill(staged, _CONFIG)
         for name in plan.config:
-            items.append(plan_swap(places.app_dir / name, staged / name, PathKind.FILE, restore_id))
+            if not _same_file(staged / name, places.app_dir / name):
+                items.append(plan_swap(places.app_dir / name, staged / name, PathKind.FILE, restore_id))
     return StagedFiles(tuple(items), tuple(reports))
+
+
+def _same_file(staged: Path, target: Path) -> bool:
+    """Whether a config file is already what it should be; it is then left alone, and nothing is kept of it."""
+    if target.is_symlink() or not target.is_file():
+        return False
+    new, old = staged.stat(), target.stat()
+    looks = [(status.st_size, status.st_mode, status.st_uid, status.st_gid) for status in (new, old)]
+    return looks[0] == looks[1] and staged.read_bytes() == target.read_bytes()
 
 
 def _config_staging(places: Places, restore_id: str, journal: Journal) -> Path:

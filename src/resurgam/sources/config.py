@@ -19,6 +19,7 @@ from pathlib import Path
 
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.errors import FileSourceError
+from resurgam.settings import ConfigFile
 from resurgam.sources.entries import Content, EntrySink, Owners, Progress, no_progress, open_regular
 from resurgam.sources.excludes import identities
 from resurgam.sources.passwords import password_lines
@@ -28,14 +29,6 @@ _TEMPLATES = frozenset({".env.example", ".env.sample", ".env.template"})
 _MAX_BYTES = 64 << 20
 _MAX_SEARCHED = 4 << 20
 _READ_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
-    """One config file, or a glob; `configured` if the user asked for it, rather than a default."""
-
-    name: str
-    configured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +88,20 @@ class _Capture:
 
     def _names(self, file: ConfigFile) -> list[str]:
         """The names a list's line stands for, relative to the application's folder, `/` between their parts."""
-        given = Path(file.name)
+        given = Path(file.pattern)
         if given.is_absolute() and given.is_relative_to(self._app_dir):
             given = given.relative_to(self._app_dir)
         if given.is_absolute() or ".." in given.parts or not given.parts:
             raise FileSourceError(
-                f"The config file {file.name!r} does not lie in the application's folder {self._app_dir}.",
+                f"The config file {file.pattern!r} does not lie in the application's folder {self._app_dir}.",
                 "Name it relative to APP_DIR in BACKUP_CONFIG_FILES.",
             )
         # A name that exists is meant as it is, even with a bracket in it.
-        if not any(char in file.name for char in "*?[") or os.path.lexists(self._app_dir / given):
+        if not any(char in file.pattern for char in "*?[") or os.path.lexists(self._app_dir / given):
             return [given.as_posix()]
         found = [path for path in self._app_dir.glob(given.as_posix()) if not path.is_dir()]
         if not found:
-            self._absent(file.name, file.configured)
+            self._absent(file.pattern, file.configured)
         return [path.relative_to(self._app_dir).as_posix() for path in found]
 
     def _absent(self, name: str, configured: bool) -> None:

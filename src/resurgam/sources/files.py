@@ -20,11 +20,11 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from resurgam.archive.entry import Entry, Kind, name_text, printable
 from resurgam.archive.names import check_path
 from resurgam.errors import FileSourceError, HostileError
+from resurgam.settings import FileTree
 from resurgam.sources.entries import (
     GONE,
     NO_NAMES,
@@ -52,15 +52,6 @@ _OTHER_KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """One folder to capture as `files/NAME`; `configured` if the user asked for it, rather than a default."""
-
-    name: str
-    path: Path
-    configured: bool
-
-
-@dataclass(frozen=True, slots=True)
 class TreeReport:
     """What became of one tree. `bytes` counts the files' contents; names are paths in the backup."""
 
@@ -79,7 +70,7 @@ class TreeReport:
 
 
 def capture_trees(
-    trees: Sequence[Tree],
+    trees: Sequence[FileTree],
     sink: EntrySink,
     *,
     excludes: Excludes,
@@ -101,7 +92,9 @@ def capture_trees(
     return tuple(capture_tree(tree, sink, excludes=excludes, progress=progress) for tree in trees)
 
 
-def capture_tree(tree: Tree, sink: EntrySink, *, excludes: Excludes, progress: Progress = no_progress) -> TreeReport:
+def capture_tree(
+    tree: FileTree, sink: EntrySink, *, excludes: Excludes, progress: Progress = no_progress
+) -> TreeReport:
     """Capture one tree as `files/NAME` and what is below it; the entry `files` is the caller's.
 
     Raises FileSourceError if a configured tree is absent or anything in a tree can not be read, SettingsError
@@ -133,7 +126,7 @@ class _Level:
 class _Walk:
     """The state of one tree's capture."""
 
-    def __init__(self, tree: Tree, sink: EntrySink, matcher: Matcher, progress: Progress) -> None:
+    def __init__(self, tree: FileTree, sink: EntrySink, matcher: Matcher, progress: Progress) -> None:
         self._tree, self._sink, self._matcher, self._progress = tree, sink, matcher, progress
         self._top = b"files/" + os.fsencode(tree.name)
         self._owners = Owners()
