@@ -11,8 +11,8 @@ Rules:
   our own backups never have, is written as a copy if the caller gives a way to read it, and hostile otherwise;
 - folders are 0700 until all is written; their modes, owners and times are set last, the deepest first.
 
-Owners are restored as tar does: by the name if this machine knows it, else by the number; only with `own` and as
-root. The setuid and setgid bits come back only together with the owner they were meant for.
+Owners are restored with `own`, as tar does, by the name if this machine knows it, else by the number, as far as this
+user may. The setuid and setgid bits come back only together with the owner they were meant for.
 
 Durability: one syncfs(2) at the end makes all files durable together. An fsync a file would cost a journal commit
 each, 20,000 of them for a tree of small files, and nothing refers to the staging folder before this returns.
@@ -55,7 +55,7 @@ class ExtractLimits:
 
 @dataclass(frozen=True, slots=True)
 class ExtractReport:
-    """What was written. `owners` says whether owners were restored; `bytes` counts contents."""
+    """What was written. `owners` says whether every owner was restored; `bytes` counts contents."""
 
     files: int
     folders: int
@@ -127,8 +127,7 @@ class _Staging:
         self, root: int, prefix: bytes, limits: ExtractLimits, own: bool, progress: Callable[[int], None]
     ) -> None:
         self._root, self._prefix, self._limits, self._progress = root, prefix, limits, progress
-        self._own = own and os.geteuid() == 0
-        self._owners_set = self._own
+        self._own = self._owners_set = own
         self._users: dict[str, int | None] = {}
         self._groups: dict[str, int | None] = {}
         self._stack: list[tuple[bytes, int]] = []
@@ -279,7 +278,7 @@ class _Staging:
         _set_time(fd, entry)
 
     def _owner_refused(self, error: OSError) -> None:
-        # A user namespace without that id, NFS that squashes root, a file system without owners.
+        # Not root; a user namespace without that id; NFS that squashes root; a file system without owners.
         if error.errno not in (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP):
             raise error
         self._owners_set = False

@@ -45,11 +45,13 @@ class Look:
         return Look(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns)
 
     def give(self, path: Path) -> None:
-        """Make `path`, no symlink, look so; the owner only as far as this user may."""
+        """Make `path`, no symlink, look so, as far as this user may: a volume's top often belongs to root."""
         with contextlib.suppress(PermissionError):
             os.chown(path, self.uid, self.gid)
-        path.chmod(self.mode)
-        os.utime(path, ns=(self.mtime_ns, self.mtime_ns))
+        with contextlib.suppress(PermissionError):
+            path.chmod(self.mode)
+        with contextlib.suppress(PermissionError):
+            os.utime(path, ns=(self.mtime_ns, self.mtime_ns))
 
 
 def mount_points() -> frozenset[str]:

@@ -153,8 +153,7 @@ def _undo_overwrite(data: dict[str, Any]) -> None:
     previous, target = Path(data["previous"]), Path(data["target"])
     if os.path.lexists(previous):
         write_in_place(target, previous)
-        with contextlib.suppress(PermissionError):
-            Look(**data["look"]).give(target)
+        Look(**data["look"]).give(target)
 
 
 def write_in_place(target: Path, source: Path) -> None:

@@ -302,8 +302,7 @@ def _overwrite(item: SwapItem, log: Journal) -> None:
     copy_file(item.target, item.previous)
     log("overwrite", data)
     write_in_place(item.target, item.staged)
-    with contextlib.suppress(PermissionError):
-        Look.of(item.staged).give(item.target)
+    Look.of(item.staged).give(item.target)
 
 
 def _brought_near(item: SwapItem, log: Journal) -> SwapItem:
