@@ -18,6 +18,7 @@ from resurgam.clock import Clock, SystemClock
 from resurgam.jobs.recorded import recorded
 from resurgam.operations.backup import Application, BackupResult, Limits, back_up, refuse_unavailable
 from resurgam.operations.deletion import DeleteResult, delete
+from resurgam.operations.doctor import Check, Doctor
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.progress import Progress, Silent
 from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring
@@ -231,6 +232,10 @@ class Service:
         if self.remote is not None:
             self.remote.set_up()
             yield f"REMOTE_BACKUP_PATH {self.remote.path} bears its marker file and may be written."
+
+    def doctor(self) -> tuple[Check, ...]:
+        """Look at everything that backups and restores need; nothing is changed."""
+        return Doctor(self.settings, self.server, self.clock, lambda: self.inventory, lambda: self.state).examine()
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know besides the result."""

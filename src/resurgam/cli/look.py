@@ -1,0 +1,121 @@
+"""`resurgam list`, `show` and `verify`: what there is, and whether it is sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resurgam.cli import exits
+from resurgam.cli.face import Face, JsonOption, NameArgument, NamesArgument, QuietOption
+from resurgam.cli.wording import columns, count_text, moment_text, printable, size_text
+from resurgam.errors import ResurgamError
+
+if TYPE_CHECKING:
+    from resurgam.service import Service
+
+
+def list_backups(json: JsonOption = False) -> int:
+    """List all backups, the newest first."""
+    face = Face(json)
+    with face.service() as service:
+        backups = service.list_backups()
+        folder = service.settings.backup_dir
+    face.answer(backups, "" if json else _list_text(backups, str(folder)))
+    return exits.OK
+
+
+def show(name: NameArgument, json: JsonOption = False) -> int:
+    """Show one backup: its copies and what it holds."""
+    face = Face(json)
+    with face.service() as service:
+        shown = service.show(name)
+    face.answer(shown, "" if json else _show_text(shown))
+    return exits.OK
+
+
+def verify(names: NamesArgument, json: JsonOption = False, quiet: QuietOption = False) -> int:
+    """Check backups to the last byte.
+
+    Every digest, the tar stream, the metadata and the dump. Nothing is restored.
+    """
+    face = Face(json, quiet)
+    with face.service() as service:
+        if len(names) == 1:
+            result = service.verify(names[0]).to_json()
+            face.answer(result, _sound(result))
+            return exits.OK
+        results, codes = [], []
+        for name in names:
+            answered, code = _verified(service, name)
+            results.append(answered)
+            codes.append(code)
+    success = not any(codes)
+    texts = [_sound(one) if one["success"] else f"{one['backup_name']}: {one['error']}" for one in results]
+    face.answer({"success": success, "verifications": results}, "\n".join(map(printable, texts)))
+    return exits.OK if success else exits.FAILED if exits.FAILED in codes else max(codes)
+
+
+def _verified(service: Service, name: str) -> tuple[dict[str, Any], int]:
+    """One of several: a bad one must not keep the others from being looked at."""
+    from resurgam.jobs.answers import error_json
+
+    try:
+        return service.verify(name).to_json(), exits.OK
+    except ResurgamError as error:
+        return {**error_json(error), "backup_name": name}, exits.exit_code(error)
+
+
+def _sound(result: dict[str, Any]) -> str:
+    return (
+        f"{result['backup_name']} is sound: {count_text(result['total_files'], 'file')}, "
+        f"{count_text(result['tables'], 'table')} with {count_text(result['rows'], 'row')}, "
+        f"{size_text(result['size_bytes'])}, taken {moment_text(result['backup_date'])}."
+    )
+
+
+def _list_text(backups: list[dict[str, Any]], folder: str) -> str:
+    if not backups:
+        return f"There are no backups in {folder}. `resurgam backup` takes one."
+    rows = [
+        (
+            one["backup_name"],
+            moment_text(one["datetime"]),
+            size_text(one["size_bytes"]),
+            "-" if one["database_size_bytes"] is None else size_text(one["database_size_bytes"]),
+            ", ".join(one["locations"]),
+            one["condition"],
+        )
+        for one in backups
+    ]
+    table = columns(("NAME", "TAKEN", "SIZE", "DATABASE", "WHERE", "CONDITION"), rows, frozenset({2, 3}))
+    total = sum(one["size_bytes"] for one in backups)
+    return f"{table}\n{count_text(len(backups), 'backup')}, {size_text(total)}"
+
+
+def _show_text(shown: dict[str, Any]) -> str:
+    lines = [shown["backup_name"], f"  taken      {moment_text(shown['datetime'])}"]
+    for copy in shown["copies"]:
+        problem = f": {copy['problem']}" if copy["problem"] else ""
+        lines.append(f"  {copy['location']:<9}  {copy['path']}, {copy['size_mb']} MB, {copy['condition']}{problem}")
+    metadata = shown["metadata"] or {}
+    lines += [f"  {head:<9}  {text}" for head, text in _contents(metadata)]
+    lines += [f"  warning    {warning}" for warning in _listed(metadata.get("warnings"))]
+    return "\n".join(map(printable, lines))
+
+
+def _contents(metadata: dict[str, Any]) -> list[tuple[str, str]]:
+    """Metadata of a foreign archive may have any shape: what is not as expected is left out."""
+    found = []
+    database, config, files = (metadata.get(key) for key in ("database", "configuration", "files"))
+    if isinstance(database, dict):
+        tables = database.get("tables")
+        held = f", {count_text(len(tables), 'table')}" if isinstance(tables, list) else ""
+        found.append(("database", f"{database.get('file')}, {database.get('size_mb')} MB{held}"))
+    if isinstance(config, dict):
+        found.append(("config", ", ".join(map(str, _listed(config.get("files")))) or "none"))
+    if isinstance(files, dict):
+        found.append(("files", ", ".join(map(str, _listed(files.get("directories")))) or "none"))
+    return found
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,97 @@
+"""The command line: parses, calls the service, maps what comes back to words or JSON and to an exit code.
+
+Nothing heavy is imported here; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from resurgam import __version__
+from resurgam.cli import exits
+from resurgam.cli.backup import backup
+from resurgam.cli.face import InternalError, print_err, print_out, report
+from resurgam.cli.look import list_backups, show, verify
+from resurgam.cli.removal import delete, pin, prune
+from resurgam.cli.restore import restore
+from resurgam.cli.setup import completion, demo, doctor, init
+from resurgam.cli.stopping import StopSignals
+from resurgam.errors import ResurgamError
+
+_COMPLETE = "_RESURGAM_COMPLETE"
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in exits.MEANINGS)
+
+app = typer.Typer(
+    name="resurgam",
+    help="Backups of a PostgreSQL application that prove they can be restored.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (init, backup, list_backups, show, verify, restore, delete, prune, pin, doctor, demo, completion):
+    app.command(_command.__name__.removesuffix("_backups"), epilog=_EPILOG)(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print_out(f"resurgam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; answers its exit code (`exits.py`; 128 and the signal's number if one ended it)."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = "--json" in given
+    if _COMPLETE in os.environ:
+        from typer._completion_classes import completion_init  # what Typer does itself with --install-completion
+
+        completion_init()
+    stop = StopSignals()
+    stop.install()
+    try:
+        returned = app(given, prog_name="resurgam", standalone_mode=False)
+        code = returned if isinstance(returned, int) else exits.OK
+    except ResurgamError as error:
+        code = exits.FAILED if stop.received else report(error, as_json=as_json)
+    except TyperException as error:
+        code = _usage(error, as_json)
+    except InternalError as error:
+        code = _plain(str(error), "internal", "Please report it, with the log.", as_json, exits.FAILED)
+    if stop.received is not None:
+        text = f"Ended by {stop.received.name}; what was under way was undone."
+        return _plain(text, "stopped", "Run the command again.", as_json, stop.exit_code)
+    return code
+
+
+def _usage(error: TyperException, as_json: bool) -> int:
+    if as_json:
+        return _plain(error.format_message(), "usage", "See --help.", True, exits.USAGE)
+    error.show() if hasattr(error, "show") else print_err(error.format_message())
+    return exits.USAGE
+
+
+def _plain(message: str, code: str, hint: str, as_json: bool, status: int) -> int:
+    """Tell of what is no ResurgamError."""
+    if as_json:
+        print_out(json.dumps({"success": False, "error": message, "code": code, "hint": hint}))
+    else:
+        print_err(message)
+    return status

@@ -1,0 +1,90 @@
+"""`resurgam delete`, `prune` and `pin`: which backups go, and which must stay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resurgam.cli import exits
+from resurgam.cli.face import DryRunOption, Face, JsonOption, NameArgument, YesOption
+from resurgam.cli.wording import columns, count_text, printable, size_text
+
+if TYPE_CHECKING:
+    from resurgam.operations.deletion import DeleteResult
+    from resurgam.operations.retention import PruneResult
+
+
+def delete(
+    name: NameArgument,
+    yes: YesOption = False,
+    local: Annotated[bool, typer.Option("--local", help="Only the local copy; the remote one stays.")] = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> int:
+    """Delete a backup and its remote copy."""
+    face = Face(json)
+    if not (yes or dry_run):
+        face.require_terminal()
+    with face.service() as service:
+        if dry_run or not yes:
+            plan = service.delete(name, local_only=local, dry_run=True)
+        if dry_run:
+            face.answer(plan.to_json(), _delete_text(plan))
+            return exits.OK
+        if not yes:
+            face.confirm("Delete it?", _delete_text(plan))
+        result = service.delete(name, local_only=local)
+    face.answer(result.to_json(), _delete_text(result))
+    return exits.OK
+
+
+def prune(dry_run: DryRunOption = False, json: JsonOption = False) -> int:
+    """Delete what the retention no longer keeps."""
+    face = Face(json)
+    with face.service() as service:
+        result = service.prune(dry_run=dry_run)
+    face.answer(result.to_json(), "" if json else _prune_text(result))
+    return exits.DEGRADED if result.errors else exits.OK
+
+
+def pin(
+    name: NameArgument,
+    remove: Annotated[bool, typer.Option("--remove", help="Give it back to the retention.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Keep a backup whatever the retention says."""
+    face = Face(json)
+    with face.service() as service:
+        pinned = service.pin(name, remove=remove)
+    text = f"{pinned} is no longer pinned." if remove else f"{pinned} is pinned: no retention deletes it."
+    face.answer({"success": True, "backup_name": pinned, "pinned": not remove}, text)
+    return exits.OK
+
+
+def _delete_text(result: DeleteResult) -> str:
+    verb = "Would delete" if result.dry_run else "Deleted"
+    text = f"{verb} {result.name} ({', '.join(result.deleted)}), {size_text(result.freed)}."
+    return f"{text} A copy stays: {', '.join(result.remaining)}." if result.remaining else text
+
+
+def _prune_text(result: PruneResult) -> str:
+    if not result.decisions:
+        return "There are no backups."
+    rows = [
+        (
+            "keep" if one.decision.keep else "FAILED" if one.error else "delete",
+            one.decision.name,
+            one.location,
+            one.error or one.decision.reason,
+        )
+        for one in result.decisions
+    ]
+    verb = "would be deleted" if result.dry_run else "deleted"
+    freed = size_text(sum(one.size for one in result.deleted))
+    table = columns(("ACTION", "NAME", "WHERE", "REASON"), rows)
+    return _printable_lines(f"{table}\n{count_text(len(result.deleted), 'backup')} {verb}, {freed}")
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.splitlines()))

@@ -1,0 +1,105 @@
+"""`resurgam init`, `doctor`, `demo` and `completion`: getting started, and finding out what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resurgam.cli import exits
+from resurgam.cli.face import Face, JsonOption, print_out
+from resurgam.cli.wording import printable
+from resurgam.errors import SettingsError
+
+if TYPE_CHECKING:
+    from resurgam.operations.doctor import Check
+
+_MARKS = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
+
+
+class Shell(StrEnum):
+    """The shells that completion is written for."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+def init(json: JsonOption = False) -> int:
+    """Make the folders ready.
+
+    BACKUP_DIR and the state file are made, and REMOTE_BACKUP_PATH gets the marker file that says that its disk is
+    mounted. Harmless again.
+    """
+    face = Face(json)
+    with face.service() as service:
+        steps = list(service.set_up())
+    face.answer({"success": True, "steps": steps}, "\n".join(steps))
+    return exits.OK
+
+
+def doctor(json: JsonOption = False) -> int:
+    """Look for what is wrong, with the fix.
+
+    Settings, connection, client tools, permissions, space, clocks, and what earlier restores left. Changes nothing.
+    Exits 1 if there is a problem.
+    """
+    from resurgam.operations.doctor import Check
+
+    face = Face(json)
+    try:
+        with face.service() as service:
+            checks = service.doctor()
+    except SettingsError as error:
+        checks = (Check("settings", "problem", error.message, error.hint),)
+    problems = [check for check in checks if check.status == "problem"]
+    result: dict[str, Any] = {"success": not problems, "checks": [check.to_json() for check in checks]}
+    face.answer(result, _doctor_text(checks))
+    return exits.FAILED if problems else exits.OK
+
+
+def demo(
+    reports: Annotated[int, typer.Option("--reports", min=1, help="How many reports the sample has.")] = 2000,
+    json: JsonOption = False,
+) -> int:
+    """See it work on a sample application.
+
+    It is backed up, wrecked, restored and compared, on a throw-away server.
+    """
+    from resurgam.demo.walkthrough import run_demo
+
+    code = run_demo(reports, sys.stderr if json else sys.stdout)
+    if json:
+        Face(json).answer({"success": code == 0, "reports": reports}, "")
+    return exits.OK if code == 0 else exits.FAILED
+
+
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="The shell to write it for.")] = Shell.bash, json: JsonOption = False
+) -> int:
+    """Print a shell's completion script.
+
+    For this session: source <(resurgam completion bash)
+    """
+    from typer._completion_shared import get_completion_script  # private there, and the only way to it
+
+    script = get_completion_script(prog_name="resurgam", complete_var="_RESURGAM_COMPLETE", shell=shell.value)
+    if json:
+        Face(json).answer({"success": True, "shell": shell.value, "script": script}, "")
+    else:
+        print_out(script)
+    return exits.OK
+
+
+def _doctor_text(checks: tuple[Check, ...]) -> str:
+    lines = []
+    for check in checks:
+        lines.append(f"{_MARKS[check.status]}  {check.name}: {check.finding}")
+        if check.fix:
+            lines.append(f"         fix: {check.fix}")
+    problems = sum(check.status == "problem" for check in checks)
+    warnings = sum(check.status == "warning" for check in checks)
+    lines.append(f"{len(checks)} checks: {problems} problems, {warnings} warnings.")
+    return "\n".join(map(printable, lines))
