@@ -61,7 +61,9 @@ def folder(path: str | bytes, mode: int = 0o755) -> Planned:
 
 def link(path: str | bytes, target: str | bytes, kind: Kind = Kind.SYMLINK) -> Planned:
     raw, to = (value if isinstance(value, bytes) else value.encode() for value in (path, target))
-    return Planned(Entry(raw, kind, 0o777, mtime_ns=NOW, target=to))
+    # A hard link bears its file's mode, as sources give it: tarfile sets what it finds.
+    mode = 0o777 if kind is Kind.SYMLINK else 0o600
+    return Planned(Entry(raw, kind, mode, mtime_ns=NOW, target=to))
 
 
 def metadata_bytes(name: str = NAME) -> bytes:
