@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.extract import ExtractLimits, ExtractReport, Outside, extract
 from resurgam.errors import DamagedError, HostileError, ResurgamError, StorageError
+from resurgam.settings import FileTree
 from resurgam.sources.excludes import Excludes
-from resurgam.sources.files import Tree, capture_tree
+from resurgam.sources.files import capture_tree
 from tests.sources.sinks import KeptEntries
 
 TOP = b"files/t/"
@@ -100,7 +101,7 @@ def test_what_was_captured_comes_back_exactly(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     build(tree)
     sink = KeptEntries()
-    capture_tree(Tree("t", tree, True), sink, excludes=Excludes())
+    capture_tree(FileTree("t", tree, True), sink, excludes=Excludes())
     report = unpack([(entry, [sink.content[entry.path]]) for entry in sink.order], tmp_path / "staging")
     assert snapshot(tmp_path / "staging") == snapshot(tree)
     assert (tmp_path / "staging" / "sparse").stat().st_blocks * 512 < 1 << 20
@@ -328,6 +329,6 @@ def test_any_tree_comes_back(tmp_path_factory: pytest.TempPathFactory, tree: dic
     top = tmp_path_factory.mktemp("t")
     plant(os.fsencode(top) + b"/tree", tree)
     sink = KeptEntries()
-    capture_tree(Tree("t", top / "tree", True), sink, excludes=Excludes())
+    capture_tree(FileTree("t", top / "tree", True), sink, excludes=Excludes())
     unpack([(entry, [sink.content[entry.path]]) for entry in sink.order], top / "staging")
     assert snapshot(top / "staging") == snapshot(top / "tree")

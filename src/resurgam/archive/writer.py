@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,7 @@ from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, Footer, mark_me
 from resurgam.archive.headers import BLOCK, MAX_TIME, MIN_TIME, RECORD, build, padding
 from resurgam.archive.index import ENTRY_DIGEST, NO_DIGEST, Index
 from resurgam.archive.names import check_path
+from resurgam.archive.readback import ReadBack, Span
 from resurgam.archive.tarstream import MAX_MEMBERS
 from resurgam.durable import write_all
 from resurgam.errors import FileSourceError, HostileError, ResurgamError, StorageError
@@ -30,7 +31,6 @@ from resurgam.pipeline.workers import OrderedPool
 
 LARGE = 1 << 20
 _INDEX_PART = 1 << 20
-_READ_BACK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,6 @@ class _Stored:
     digests: list[bytes]
     checks: list[int]
     check: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Bytes of the file that must read back with this digest."""
-
-    offset: int
-    length: int
-    digest: bytes
 
 
 def _compress(block: Block) -> _Stored:
@@ -76,7 +67,7 @@ class ArchiveWriter:
         self._index = Index(backup_name)
         self._pool: OrderedPool[Block, _Stored] = OrderedPool(_compress, self._store)
         self._run = Chunker(FINE)
-        self._spans: list[_Span] = []
+        self._readback = ReadBack(fd)
         self._at = 0
         self._stream = 0
         self._whole = True
@@ -91,6 +82,7 @@ class ArchiveWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.__exit__(kind, value, trace)
+        self._readback.close()
 
     def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None:
         """Append an entry whose size is known; `blocks` must give exactly `entry.size` bytes.
@@ -131,7 +123,7 @@ class ArchiveWriter:
             raise ValueError(f"the name {printable(entry.path)} needs more than one header block")
         stored = stored_member(head)
         self._overwrite(header_at, stored)
-        self._spans.append(_Span(header_at, len(stored), blake3(stored).digest()))
+        self._readback.add(Span(header_at, len(stored), blake3(stored).digest()))
         self._index.set_chunk(chunk, blake3(head).digest(), stored_check(stored))
         self._index.set_late(position, digest, size)
         self._count(entry)
@@ -162,7 +154,7 @@ class ArchiveWriter:
         self._stream += end
         self._write_index(metadata_at, metadata_stored, len(metadata))
         self._sync()
-        self._read_back()
+        self._readback.finish()
         return self._at
 
     def _start(self, mtime_ns: int) -> None:
@@ -172,7 +164,7 @@ class ArchiveWriter:
         stored = mark_member(head)
         self._index.add_chunk(len(head), len(stored), blake3(head).digest(), stored_check(stored))
         self._stream += len(head)
-        self._spans.append(_Span(0, len(stored), blake3(stored).digest()))
+        self._readback.add(Span(0, len(stored), blake3(stored).digest()))
         self._write(stored)
 
     def _add_large(self, entry: Entry, head: bytes, blocks: Iterable[bytes]) -> None:
@@ -215,7 +207,7 @@ class ArchiveWriter:
     def _store(self, block: _Stored) -> None:
         for chunk in zip(block.lengths, block.stored, block.digests, block.checks, strict=True):
             self._index.add_chunk(*chunk)
-        self._spans.append(_Span(self._at, len(block.data), block.check))
+        self._readback.add(Span(self._at, len(block.data), block.check))
         self._write(block.data)
 
     def _admit(self, entry: Entry) -> Entry:
@@ -248,7 +240,7 @@ class ArchiveWriter:
             for start in range(0, len(section), _INDEX_PART):
                 stored = member(memoryview(section)[start : start + _INDEX_PART])
                 hasher.update(stored)
-                self._spans.append(_Span(self._at, len(stored), blake3(stored).digest()))
+                self._readback.add(Span(self._at, len(stored), blake3(stored).digest()))
                 self._write(stored)
         footer = Footer(
             offset=self._at,
@@ -260,16 +252,11 @@ class ArchiveWriter:
             metadata_length=metadata_length,
             stream=self._stream,
             index_digest=hasher.digest(),
-            metadata_digest=self._digest_of(metadata_at, metadata_stored),
+            metadata_digest=self._readback.digest(metadata_at, metadata_stored),
         )
         encoded = footer.encode()
-        self._spans.append(_Span(self._at, len(encoded), blake3(encoded).digest()))
+        self._readback.add(Span(self._at, len(encoded), blake3(encoded).digest()))
         self._write(encoded)
-
-    def _digest_of(self, offset: int, length: int) -> bytes:
-        hasher = blake3()
-        self._each_block(offset, length, hasher.update)
-        return hasher.digest()
 
     def _write(self, data: bytes) -> None:
         try:
@@ -289,32 +276,8 @@ class ArchiveWriter:
     def _sync(self) -> None:
         try:
             os.fsync(self._fd)
-            # Otherwise the read-back would come from memory and say nothing of the disk.
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise _write_failed(error) from error
-
-    def _read_back(self) -> None:
-        """Compare what the file holds now, by the digests that were taken in memory."""
-        for span in self._spans:
-            if self._digest_of(span.offset, span.length) != span.digest:
-                raise StorageError(
-                    "The disk gave back other bytes than were written; the backup was not kept.",
-                    "Check the disk that BACKUP_DIR is on (dmesg, smartctl) before the next backup.",
-                )
-
-    def _each_block(self, offset: int, length: int, use: Callable[[bytes], object]) -> None:
-        while length > 0:
-            try:
-                data = os.pread(self._fd, min(length, _READ_BACK), offset)
-            except OSError as error:
-                raise _write_failed(error) from error
-            if not data:
-                raise StorageError("The archive's file is shorter than what was written to it.")
-            use(data)
-            offset += len(data)
-            length -= len(data)
 
 
 def _write_failed(error: OSError) -> ResurgamError:
