@@ -1,6 +1,7 @@
 """Builds the parts from the settings; the one module that knows them all.
 
-Every face (command line, the manual's Python calls, later the API) asks this object and nothing below it.
+Every face (command line, the manual's Python calls, later the API) asks this object and nothing below it. Operations
+are imported when they are asked for: a list needs neither psycopg nor the loader, and is to be quick.
 """
 
 from __future__ import annotations
@@ -9,29 +10,27 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from resurgam.archive.opening import open_archive
 from resurgam.catalog.catalog import Catalog
-from resurgam.catalog.state import Outcome, State
 from resurgam.clock import Clock, SystemClock
 from resurgam.jobs.recorded import recorded
-from resurgam.operations.backup import Application, BackupResult, Limits, back_up, refuse_unavailable
-from resurgam.operations.deletion import DeleteResult, delete
-from resurgam.operations.doctor import Check, Doctor
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.progress import Progress, Silent
-from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring
-from resurgam.operations.restore_files import Places
-from resurgam.operations.retention import PruneResult, Retention, prune
-from resurgam.operations.verify import VerifyResult, verify
-from resurgam.policy.retention import RetentionRules
-from resurgam.postgres.connection import Server
 from resurgam.runlog import RunLog
 from resurgam.settings import Settings, load_settings
-from resurgam.sources.excludes import Excludes
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.mounted import RemoteFolder
+
+if TYPE_CHECKING:
+    from resurgam.catalog.state import Outcome, State
+    from resurgam.operations.backup import Application, BackupResult
+    from resurgam.operations.deletion import DeleteResult
+    from resurgam.operations.doctor import Check
+    from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring
+    from resurgam.operations.retention import PruneResult, Retention
+    from resurgam.operations.verify import VerifyResult
+    from resurgam.postgres.connection import Server
 
 Result = TypeVar("Result")
 CATALOG_NAME = "catalog.sqlite"
@@ -59,17 +58,18 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        for part in ("state", "inventory"):
-            opened = self.__dict__.pop(part, None)
-            if isinstance(opened, State):
-                opened.close()
-            elif isinstance(opened, Inventory):
-                opened.catalog.close()
+        state, inventory = (self.__dict__.pop(part, None) for part in ("state", "inventory"))
+        if state is not None:
+            state.close()
+        if inventory is not None:
+            inventory.catalog.close()
 
     # The parts
 
     @cached_property
     def server(self) -> Server:
+        from resurgam.postgres.connection import Server
+
         return Server(self.settings.database, self.settings.backup_connect_timeout, self.environment)
 
     @cached_property
@@ -88,6 +88,8 @@ class Service:
     @cached_property
     def state(self) -> State:
         """What can't be rebuilt; runs that died are marked as failed when it is opened."""
+        from resurgam.catalog.state import State
+
         state_file = self.settings.backup_state_file
         if state_file.parent == self.folder.path:
             self.folder.prepare()
@@ -102,6 +104,9 @@ class Service:
 
     @cached_property
     def application(self) -> Application:
+        from resurgam.operations.backup import Application
+        from resurgam.sources.excludes import Excludes
+
         settings = self.settings
         own = (settings.backup_dir, *((settings.remote_backup_path,) if settings.remote_backup_path else ()))
         secrets = (*settings.secret_files, settings.backup_state_file)
@@ -116,6 +121,9 @@ class Service:
 
     @cached_property
     def retention(self) -> Retention:
+        from resurgam.operations.retention import Retention
+        from resurgam.policy.retention import RetentionRules
+
         settings = self.settings
         keep = (settings.backup_keep_daily, settings.backup_keep_weekly, settings.backup_keep_monthly)
         return Retention(
@@ -128,6 +136,7 @@ class Service:
 
     def backup(self) -> BackupResult:
         """Take a backup, copy it, prune."""
+        from resurgam.operations.backup import Limits, back_up, refuse_unavailable
 
         def run() -> BackupResult:
             refuse_unavailable(self.settings.unavailable)
@@ -171,6 +180,8 @@ class Service:
 
     def verify(self, name: str) -> VerifyResult:
         """Check every byte of a backup's best copy."""
+        from resurgam.archive.opening import open_archive
+        from resurgam.operations.verify import verify
 
         def run() -> VerifyResult:
             self.inventory.refresh()
@@ -195,6 +206,7 @@ class Service:
 
     def delete(self, name: str, *, local_only: bool = False, dry_run: bool = False) -> DeleteResult:
         """Delete a backup everywhere, or its local copy alone."""
+        from resurgam.operations.deletion import delete
 
         def run() -> DeleteResult:
             with self.folder.lock():
@@ -206,6 +218,7 @@ class Service:
 
     def prune(self, *, dry_run: bool = False) -> PruneResult:
         """Delete what retention no longer keeps."""
+        from resurgam.operations.retention import prune
 
         def run() -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
@@ -235,6 +248,8 @@ class Service:
 
     def doctor(self) -> tuple[Check, ...]:
         """Look at everything that backups and restores need; nothing is changed."""
+        from resurgam.operations.doctor import Doctor
+
         return Doctor(self.settings, self.server, self.clock, lambda: self.inventory, lambda: self.state).examine()
 
     def warnings(self) -> tuple[str, ...]:
@@ -249,6 +264,9 @@ class Service:
         )
 
     def _restoring(self) -> Restoring:
+        from resurgam.operations.restore import Restoring
+        from resurgam.operations.restore_files import Places
+
         settings = self.settings
         own = (settings.backup_dir, settings.backup_state_file, settings.backup_log_file)
         places = Places(

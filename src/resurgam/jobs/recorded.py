@@ -6,13 +6,13 @@ What it catches it records and raises again; nothing is swallowed here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import psycopg
-
-from resurgam.catalog.state import Outcome, State
 from resurgam.errors import BusyError, DatabaseError, ResurgamError, StorageError
 from resurgam.runlog import RunLog
+
+if TYPE_CHECKING:
+    from resurgam.catalog.state import Outcome, State
 
 Result = TypeVar("Result")
 
@@ -50,6 +50,8 @@ def recorded(
 
 def as_resurgam_error(error: BaseException) -> ResurgamError | None:
     """What the operating system and the server say, as an error of ours; None if it is neither."""
+    import psycopg  # only where something failed: it takes longer to import than a list takes
+
     if isinstance(error, ResurgamError):
         return error
     if isinstance(error, psycopg.Error):

@@ -188,7 +188,7 @@ class Doctor:
             return
         hours = (self.clock.now() - good[0].taken_at).total_seconds() / 3600
         old = hours > 48
-        finding = f"{len(good)} backups, the newest {good[0].name}, {hours:.1f} hours old."
+        finding = f"{len(good)} sound, the newest {good[0].name}, {hours:.1f} hours old."
         yield Check("backups", "warning" if old else "ok", finding, "Is the schedule (cron) running?" if old else "")
 
     def _state(self) -> Iterator[Check]:

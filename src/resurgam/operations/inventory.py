@@ -52,7 +52,8 @@ class Inventory:
             self._refresh_one("remote", self.remote.archives(), self.remote.path)
             self.remote_readable = True
         except ResurgamError as error:
-            self.warnings.append(error.message)
+            if error.message not in self.warnings:
+                self.warnings.append(error.message)
 
     def records(self) -> list[BackupRecord]:
         """All backups, the newest first."""
