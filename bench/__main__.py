@@ -46,6 +46,8 @@ def main() -> int:
     except CommandFailed as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    if options.scale != 1 or options.archives != 10_000:
+        print("\nThe targets hold for the full size; a smaller one is mostly start-up time.")
     print("\n" + report.heading())
     for line in lines:
         print(line.text())

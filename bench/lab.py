@@ -22,12 +22,11 @@ from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.sample_files import create_files
 
 # Changes when the lab's contents change, so that no figures come from an old one.
-_VERSION = 1
+_VERSION = 2
 _REPORTS = 290_800
 _FILES = 20_150
 _SCANS = 150
-# What gives 448 MB in all with this seed.
-_BYTES = 443_400_000
+_BYTES = 448_000_000
 DATABASE = "lab"
 
 
@@ -55,6 +54,8 @@ class Lab:
             "DB_PASSWORD": password,
             "APP_DIR": str(self.app),
             "BACKUP_DIR": str(self.work / "backups"),
+            # Not in APP_DIR, where the lab is kept.
+            "BACKUP_LOG_FILE": str(self.work / "backup.log"),
             "PGHOST": host,
             "PGPORT": port,
             "PGUSER": self.server.superuser,
@@ -132,19 +133,25 @@ def _make_files(app: Path, scale: float) -> None:
     made = create_files(app, 20, rng)
     scans = max(1, int(_SCANS * scale))
     small = max(10, int(_FILES * scale) - scans - made)
+    half = int(_BYTES * scale / 2)
     pixels = bytes(range(0, 256, 16)) * 16  # sixteen grey levels: noise that compresses to a half
-    for number in range(scans):
-        size = int(_BYTES / 2 / _SCANS * rng.uniform(0.5, 1.5))
+    for number, size in enumerate(_sizes(rng, scans, half)):
         content = rng.randbytes(size) if number % 2 else rng.randbytes(size).translate(pixels)
         _write(app / "uploads" / "scans" / f"{number // 50:02d}" / f"{number:04d}.dcm", content)
     words = b"normal lung liver lesion nodule image series axial mm contrast stable".split()
-    for number in range(small):
-        size = int(_BYTES / 2 / (_FILES - _SCANS) * rng.uniform(0.2, 1.8))
+    for number, size in enumerate(_sizes(rng, small, half)):
         if number % 3 == 0:
             content = rng.randbytes(size)
         else:
-            content = (b"%d " % number + b" ".join(rng.choices(words, k=size // 5)))[:size]
+            content = (b"%d " % number + b" ".join(rng.choices(words, k=size // 4)))[:size]
         _write(app / "uploads" / "files" / f"{number % 200:03d}" / f"{number:06d}.bin", content)
+
+
+def _sizes(rng: random.Random, count: int, total: int) -> list[int]:
+    """So many sizes that differ much, and together give the total."""
+    weights = [rng.uniform(0.2, 1.8) for _ in range(count)]
+    unit = total / sum(weights)
+    return [int(weight * unit) for weight in weights]
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -27,7 +27,11 @@ def run(cache: Path, count: int, rounds: int) -> list[report.Line]:
         print(f"Making {count:,} archives in {folder} (once)", flush=True)
         _make(folder, count)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DB_", "BACKUP_", "PG"))}
-    environment |= {"BACKUP_DIR": str(folder), "APP_DIR": str(folder.parent), "MAX_BACKUPS": str(count)}
+    environment |= {
+        "BACKUP_DIR": str(folder),
+        "APP_DIR": str(folder.parent),
+        "BACKUP_LOG_FILE": str(cache / "list.log"),
+    }
     rebuilds, warm = [], []
     for _ in range(rounds):
         for catalog in folder.glob("catalog.sqlite*"):
