@@ -191,10 +191,11 @@ def _default_privileges_of(text: bytes) -> Iterator[str]:
 
 
 def _names(found: list[Token], encoding: str) -> Iterator[str]:
-    for at, (kind, value) in enumerate(found):
-        if kind not in ("word", "name") or (kind == "word" and at and found[at - 1] != ("other", b",")):
+    """The names at the beginning of these tokens, separated by commas."""
+    for at in range(0, len(found), 2):
+        if found[at][0] not in ("word", "name"):
             return
-        yield value.decode(encoding, "surrogateescape")
+        yield found[at][1].decode(encoding, "surrogateescape")
         if found[at + 1 : at + 2] != [("other", b",")]:
             return
 

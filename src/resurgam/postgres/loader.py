@@ -32,6 +32,11 @@ from resurgam.postgres.session import Session, base_settings, refusal
 from resurgam.postgres.statements import codec, parse_relation
 from resurgam.postgres.tokens import tokens
 
+_CLEANING = re.compile(
+    rb"DROP\s|ALTER\s[^']*\sDROP\s|CREATE OR REPLACE VIEW\s|SELECT pg_catalog\.lo_unlink\(", re.IGNORECASE
+)
+# undefined table, schema, object, function, column; see the server's errcodes.txt
+_ABSENT = frozenset({"42P01", "3F000", "42704", "42883", "42703"})
 _DEADLOCK = "40P01"
 _ATTEMPTS = 6
 
@@ -123,6 +128,7 @@ class _Loading:
         self._lock = threading.Lock()
         self._bytes = 0
         self._bound = False  # the first session holds more than settings: temporary tables, a role
+        self._cleaning = True  # nothing but what `pg_dump --clean` begins with has been executed yet
         self.rows_copied: dict[TableName, int] = dict.fromkeys(script.rows, 0)
         self._rows_inserted: dict[TableName, int] = {}
         self._skipped: list[Skipped] = []
@@ -293,8 +299,26 @@ class _Loading:
             except psycopg.Error as error:
                 raise refusal(error, item.line) from None
         else:
-            self._statement(session, item)
+            if not self._clean(session, item):
+                self._statement(session, item)
             self._advance(len(item.text))
+
+    def _clean(self, session: Session, item: Statement) -> bool:
+        """Do one of the statements by which `pg_dump --clean` begins; False once something else has come.
+
+        In an empty database there is nothing to drop, which some of them mind even with IF EXISTS (the views that
+        stand in for those of a circle, for one). psql would report that and go on.
+        """
+        self._cleaning = self._cleaning and item.toc is None and _CLEANING.match(item.text) is not None
+        if not self._cleaning:
+            return False
+        try:
+            session.execute_alone(item.text)
+        except psycopg.Error as error:
+            if error.sqlstate not in _ABSENT:
+                raise refusal(error, item.line) from None
+            self._skipped.append(Skipped(item.line, "there is nothing to drop in an empty database"))
+        return True
 
     def _statement(self, session: Session, item: Statement) -> None:
         """Execute one statement; again after a deadlock, which reciprocal foreign keys do cause."""
@@ -328,7 +352,7 @@ class _Loading:
 # Statements that leave nothing in the session but what settings hold; every other one may.
 _FREE = re.compile(
     rb"(?:CREATE(?!\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP)|ALTER|COMMENT|GRANT|REVOKE|REFRESH|DROP|SECURITY|BEGIN|COMMIT|ANALYZE"
-    rb"|SELECT \* FROM pg_catalog\.pg_restore_)\b",
+    rb"|SELECT \* FROM pg_catalog\.pg_restore_|SELECT pg_catalog\.lo_unlink)(?![a-z])",
     re.IGNORECASE,
 )
 

@@ -33,7 +33,7 @@ TableName = tuple[str | None, str]
 _END_MARKER = b"-- PostgreSQL database dump complete"
 _DUMPED = re.compile(rb"-- Dumped (from database|by pg_dump) version ([^\n\r]{1,100})")
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)[ \t]*")
-_LARGE = re.compile(rb"SELECT (?:pg_catalog\.)?lo(?:_open|write|_close|_create|_unlink)\(|ALTER LARGE OBJECT \d")
+_LARGE = re.compile(rb"SELECT (?:pg_catalog\.)?lo(?:_open|write|_close|_create)\(|ALTER LARGE OBJECT \d")
 _BEGIN = re.compile(rb"BEGIN\s*;")
 _COMMIT = re.compile(rb"COMMIT\s*;")
 

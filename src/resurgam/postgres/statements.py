@@ -124,7 +124,8 @@ def parse_copy(text: bytes, line: int, encoding: str) -> tuple[Relation, bool]:
         at += 1
     if [value for kind, value in found[at : at + 2] if kind == "word"] != [b"from", b"stdin"]:
         raise _refused_copy(line)
-    rest = [value.lower() for _, value in found[at + 2 :] if value not in (b";", b"(", b")", b",", b"with", b"as")]
+    noise = {("other", sign) for sign in (b";", b"(", b")", b",")} | {("word", b"with"), ("word", b"as")}
+    rest = [value.lower() for kind, value in found[at + 2 :] if (kind, value) not in noise]
     plain = not rest
     while rest:
         option = rest.pop(0)
