@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from blake3 import blake3
 
 from resurgam.archive import readback
 from resurgam.archive.readback import ReadBack, Span
+from resurgam.archive.writer import ArchiveWriter
 from resurgam.errors import StorageError
 
 BLOCK = 8 << 20
@@ -63,3 +65,32 @@ def test_where_nothing_can_be_pushed_early_all_is_read_at_the_end(
     os.pwrite(fd, b"\xff", 12_345)
     with pytest.raises(StorageError):
         check(fd, spans)
+
+
+def test_what_the_thread_did_not_get_to_is_checked_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that dies must not leave bytes unread behind it."""
+    monkeypatch.setattr(readback, "_STRETCH", 1)
+    monkeypatch.setattr(threading, "excepthook", lambda details: None)
+    fd = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
+    os.write(fd, bytes(4_000))
+
+    def dies(stretch: object) -> bool:
+        raise MemoryError
+
+    for wrong in range(4):
+        back = ReadBack(fd)
+        monkeypatch.setattr(back, "_push", dies)
+        for number in range(4):
+            content = b"x" * 1_000 if number == wrong else bytes(1_000)
+            back.add(Span(number * 1_000, 1_000, blake3(content).digest()))
+        with pytest.raises(StorageError):
+            back.finish()
+    os.close(fd)
+
+
+def test_a_writer_that_can_not_begin_leaves_no_thread(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(StorageError):
+        ArchiveWriter(fd, "b", mtime_ns=0)
+    os.close(fd)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("resurgam")]

@@ -158,18 +158,19 @@ def test_sentence_14_one_new_file_moves_no_others(tmp_path: Path) -> None:
 
 
 _FAILING = """
-import os, resource, signal, sys
+import os, random, resource, signal, sys
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+noise = random.Random(1).randbytes  # the same in every run: the limits come from the size of a whole one
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 try:
     with ArchiveWriter(fd, "b", mtime_ns=0) as writer:
         for i in range(40):
-            writer.add(Entry(b"%d" % i, Kind.FILE, 0o644, size=100_000), [os.urandom(100_000)])
-        writer.add_late(Entry(b"dump", Kind.FILE, 0o644), [os.urandom(1_000_000)])
+            writer.add(Entry(b"%d" % i, Kind.FILE, 0o644, size=100_000), [noise(100_000)])
+        writer.add_late(Entry(b"dump", Kind.FILE, 0o644), [noise(1_000_000)])
         writer.finish(b"{}", 0)
 except StorageError as error:
     assert error.hint and "failed" in error.message, error.message

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import sys
 import threading
@@ -18,13 +19,16 @@ from queue import SimpleQueue
 
 from blake3 import blake3
 
+from resurgam.durable import UNSUPPORTED
 from resurgam.errors import ResurgamError, StorageError
 
 _STRETCH = 32 << 20
 _READ = 4 << 20
 # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER of <linux/fs.h>.
 _PUSH_AND_WAIT = 7
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None) if sys.platform == "linux" else None
+_sync_file_range = (
+    getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None) if sys.platform == "linux" else None
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +47,18 @@ class ReadBack:
         self._fd = fd
         self._stretch: list[Span] = []
         self._size = 0
-        self._late: list[Span] = []
+        self._unchecked: list[Span] = []
         self._queue: SimpleQueue[list[Span] | None] = SimpleQueue()
         self._error: ResurgamError | None = None
         self._thread = threading.Thread(target=self._run, name="resurgam-readback", daemon=True)
-        self._thread.start()
 
     def add(self, span: Span) -> None:
         """Take a span that was written and will not change any more."""
         self._stretch.append(span)
         self._size += span.length
         if self._size >= _STRETCH:
+            if self._thread.ident is None:
+                self._thread.start()
             self._queue.put(self._stretch)
             self._stretch, self._size = [], 0
 
@@ -63,20 +68,25 @@ class ReadBack:
         if self._error is not None:
             raise self._error
         self._drop(0, 0)
-        self._check([*self._late, *self._stretch])
+        while not self._queue.empty():  # the thread ended before its work did
+            self._unchecked += self._queue.get() or ()
+        self._check([*self._unchecked, *self._stretch])
 
     def close(self) -> None:
         """End the thread; what it has not checked stays unchecked."""
         self._queue.put(None)
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while (stretch := self._queue.get()) is not None and self._error is None:
-            if not self._push(stretch):
-                self._late += stretch
-                continue
+            # Whatever ends this thread, `finish` looks at what was not found good.
+            before = len(self._unchecked)
+            self._unchecked += stretch
             try:
-                self._check(stretch)
+                if self._push(stretch):
+                    self._check(stretch)
+                    del self._unchecked[before:]
             except ResurgamError as error:
                 self._error = error
 
@@ -84,9 +94,14 @@ class ReadBack:
         """Get a stretch to the disk and out of the cache; False if the system can't, or not yet."""
         if _sync_file_range is None:
             return False
-        start, end = stretch[0].offset, stretch[-1].offset + stretch[-1].length
+        # Not in the file's order: a late header's span comes after its content's.
+        start, end = min(span.offset for span in stretch), max(span.offset + span.length for span in stretch)
         if _sync_file_range(self._fd, ctypes.c_int64(start), ctypes.c_int64(end - start), _PUSH_AND_WAIT) != 0:
-            return False
+            code = ctypes.get_errno()
+            if code in UNSUPPORTED or code == errno.ESPIPE:
+                return False
+            # The kernel tells a failed write once for each descriptor, so the fsync to come would say nothing.
+            raise StorageError(f"Writing the archive failed ({os.strerror(code)}); the partial file is removed.")
         self._drop(start, end - start)
         return True
 
