@@ -127,7 +127,9 @@ def back_up(
         pinned = state.pinned()
         name, taken_at = _free_name(application.name, inventory, clock)
         mtime_ns = int(taken_at.timestamp()) * 1_000_000_000
-        run = _Run(application, find_clients(holder.info.server_version, pg_bin), limits, clock, progress)
+        path = application.server.environment.get("PATH")
+        tools = find_clients(holder.info.server_version, pg_bin, path)
+        run = _Run(application, tools, limits, clock, progress)
         with folder.create(name) as partial, ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer:
             captured = run.capture(holder, writer, name, mtime_ns)
             metadata = build_metadata(

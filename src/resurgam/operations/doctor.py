@@ -125,7 +125,7 @@ class Doctor:
         )
 
     def _tools(self, server_version: int) -> Iterator[Check]:
-        tools = find_clients(server_version, self.settings.backup_pg_bin)
+        tools = find_clients(server_version, self.settings.backup_pg_bin, self.server.environment.get("PATH"))
         yield Check("client tools", "ok", f"pg_dump {tools.version} ({tools.pg_dump}) fits the server.")
 
     def _pooler(self, session: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Check]:

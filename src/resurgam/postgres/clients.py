@@ -34,13 +34,13 @@ class ClientTools:
     version: str
 
 
-def find_clients(server_version: int, folder: Path | None = None) -> ClientTools:
+def find_clients(server_version: int, folder: Path | None = None, path: str | None = None) -> ClientTools:
     """The tools for a server (`server_version` as libpq numbers it: 160004 is 16.4).
 
-    Only `folder` is looked into if it is given. ClientToolError says what is there and what to install.
+    Only `folder` is looked into if it is given; `path` is a PATH other than the process's. ClientToolError says what is there and what to install.
     """
     major = server_version // 10_000
-    found = list_clients(folder)
+    found = list_clients(folder, path)
     fitting = sorted((tools for tools in found if tools.major >= major), key=lambda tools: tools.major)
     if fitting:
         return fitting[0]
@@ -59,12 +59,12 @@ def find_clients(server_version: int, folder: Path | None = None) -> ClientTools
     )
 
 
-def list_clients(folder: Path | None = None) -> tuple[ClientTools, ...]:
+def list_clients(folder: Path | None = None, path: str | None = None) -> tuple[ClientTools, ...]:
     """Every usable pair of pg_dump and pg_dumpall, those on PATH first."""
     if folder is not None:
         folders = [folder]
     else:
-        on_path = shutil.which("pg_dump")
+        on_path = shutil.which("pg_dump", path=path)
         folders = [Path(on_path).parent] if on_path else []
         for pattern in _PLACES:
             folders += sorted(Path("/").glob(pattern[1:]), reverse=True)
