@@ -37,7 +37,8 @@ class ClientTools:
 def find_clients(server_version: int, folder: Path | None = None, path: str | None = None) -> ClientTools:
     """The tools for a server (`server_version` as libpq numbers it: 160004 is 16.4).
 
-    Only `folder` is looked into if it is given; `path` is a PATH other than the process's. ClientToolError says what is there and what to install.
+    Only `folder` is looked into if it is given; `path` is a PATH other than the process's. ClientToolError says what
+    is there and what to install.
     """
     major = server_version // 10_000
     found = list_clients(folder, path)
