@@ -9,7 +9,7 @@ from resurgam.catalog.state import Journal, State
 from resurgam.operations.restore_database import drop_database
 from resurgam.operations.swap_paths import discard_staging, revert
 from resurgam.postgres.connection import Server
-from resurgam.postgres.swap import database_oid, maintenance_server
+from resurgam.postgres.swap import database_oid, maintenance_server, wait_until_decided
 
 SWAP = "swap:"
 
@@ -55,4 +55,5 @@ def _was_committed(server: Server, journal: Journal) -> bool:
     if swap is None:
         return False
     with closing(maintenance_server(server).connect()) as session:
+        wait_until_decided(session, swap["fresh_oid"])
         return bool(database_oid(session, swap["live"]) == swap["fresh_oid"])

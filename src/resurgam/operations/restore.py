@@ -6,17 +6,16 @@ restore's commit. Whatever fails or dies before it leads back to the old side, w
 
 from __future__ import annotations
 
-import shutil
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from resurgam.archive.opening import open_archive
-from resurgam.archive.reader import NativeArchive
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
-from resurgam.errors import RestoreRefused, UsageError
+from resurgam.errors import DatabaseError, RestoreRefused, UsageError
 from resurgam.operations.backup import Application
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
@@ -156,23 +155,20 @@ class Restoring:
 
     @contextmanager
     def _opened(self, name: str, parts: Parts) -> Iterator[tuple[Archive, RestorePlan, str]]:
-        """The archive and the plan, with a scratch folder that goes in the end."""
+        """The archive and the plan, open until the block ends."""
         if not (parts.database or parts.config or parts.files):
             raise UsageError("Nothing was asked for: database, config and files are all switched off.")
         self.inventory.refresh()
         record = self.inventory.find(name)
-        restore_id = f"{self.clock.now():%Y%m%d%H%M%S}"
-        scratch = self.places.scratch / f".resurgam-{restore_id}-scratch"
+        # Two restores may begin within a second, also of databases whose cut names are the same.
+        restore_id = f"{self.clock.now():%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
         with open_archive(self.inventory.path_of(record)) as archive, ExitStack() as cleanup:
             metadata = archive.metadata()
             database = files = None
             problems: tuple[str, ...] = ()
             warnings: tuple[str, ...] = ()
             if parts.database:
-                if not isinstance(archive, NativeArchive):
-                    scratch.mkdir(mode=0o700, parents=True)
-                    cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
-                dump = open_dump(archive, metadata, scratch)
+                dump = cleanup.enter_context(open_dump(archive, metadata, self.places.scratch))
                 script = scan_dump(dump, metadata, self.progress)
                 database, problems, warnings = plan_database(
                     self.application.server, script, dump, metadata, restore_id
@@ -189,7 +185,12 @@ class Restoring:
         with closing(maintenance_server(server).connect()) as session:
             exists = database_oid(session, str(server.database.name)) is not None
         if exists:
-            locks.enter_context(application_lock(server, self.application.lock_key))
+            try:
+                locks.enter_context(application_lock(server, self.application.lock_key))
+            except DatabaseError:
+                # A database that lets nobody in can't be backed up meanwhile either, and is what a restore is for
+                # (the manual's scenario 2). The folder's lock is held in any case.
+                return
 
     def _execute(
         self, archive: Archive, plan: RestorePlan, restore_id: str, locks: ExitStack

@@ -5,9 +5,12 @@ Nothing here changes the live database; `postgres/swap.py` does, last of all.
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from psycopg import sql
 
 from resurgam.archive.foreign import ForeignArchive
 from resurgam.archive.reader import NativeArchive
-from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, VerifyFailed
+from resurgam.durable import write_all
+from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageError, VerifyFailed
 from resurgam.operations.progress import Progress
 from resurgam.operations.verify import dump_name
 from resurgam.postgres.connection import Server, short_name
@@ -29,6 +33,8 @@ from resurgam.postgres.swap import database_oid, maintenance_server
 from resurgam.postgres.target import creation_problems, replacement_problems
 
 _READ = 4 << 20
+_TRIES = 200
+_TRY_SECONDS = 0.05
 Journal = Callable[[str, dict[str, Any]], None]
 
 
@@ -46,17 +52,16 @@ class StreamDump:
 
 @dataclass(frozen=True, slots=True)
 class FileDump:
-    """A dump that was unpacked from a foreign archive."""
+    """A dump that was unpacked from a foreign archive, into a file that has no name and so outlives nobody."""
 
-    path: Path
+    fd: int
     size: int
 
     def blocks(self, offset: int, length: int) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            while length > 0 and (block := file.read(min(length, _READ))):
-                length -= len(block)
-                yield block
+        while length > 0 and (block := os.pread(self.fd, min(length, _READ), offset)):
+            length -= len(block)
+            offset += len(block)
+            yield block
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +88,38 @@ class LoadedDatabase:
     warnings: tuple[str, ...]
 
 
-def open_dump(archive: NativeArchive | ForeignArchive, metadata: dict[str, Any], scratch: Path) -> DumpReader:
-    """The backup's dump; one in a foreign archive is unpacked into the folder `scratch` first."""
+@contextmanager
+def open_dump(archive: NativeArchive | ForeignArchive, metadata: dict[str, Any], scratch: Path) -> Iterator[DumpReader]:
+    """The backup's dump; one in a foreign archive is unpacked first, beside the backups in `scratch`.
+
+    StorageError if there is no room for that.
+    """
     wanted = dump_name(metadata, archive.name).encode("utf-8", "surrogateescape")
     if isinstance(archive, NativeArchive):
         found = archive.find(wanted)
-        if found is not None:
-            return StreamDump(archive, found.offset, found.entry.size)
-    else:
-        target = scratch / "dump.sql"
+        if found is None:
+            raise _no_dump(archive.name, wanted)
+        yield StreamDump(archive, found.offset, found.entry.size)
+        return
+    with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
+        size = None
+        # To the stream's end, where gzip's checksum and tar's end blocks are.
         for entry, blocks in archive.contents(lambda entry: entry.path == wanted):
-            with target.open("xb") as file:
-                for block in blocks:
-                    file.write(block)
-            return FileDump(target, entry.size)
-    raise DamagedError(f"The backup {archive.name} holds no {wanted.decode('utf-8', 'backslashreplace')}.")
+            free = shutil.disk_usage(scratch).free
+            if entry.size > free:
+                raise StorageError(
+                    f"The dump has {entry.size:,} bytes and must be unpacked in {scratch}, where {free:,} are free."
+                )
+            for block in blocks:
+                write_all(file.fileno(), block)
+            size = entry.size
+        if size is None:
+            raise _no_dump(archive.name, wanted)
+        yield FileDump(file.fileno(), size)
+
+
+def _no_dump(name: str, wanted: bytes) -> DamagedError:
+    return DamagedError(f"The backup {name} holds no {wanted.decode('utf-8', 'backslashreplace')}.")
 
 
 def scan_dump(dump: DumpReader, metadata: dict[str, Any], progress: Progress) -> Script:
@@ -130,8 +152,7 @@ def plan_database(
         replaces = database_oid(connection, live) is not None
         properties = None if recorded is None else Properties.from_json(recorded)
         if properties is None and replaces:
-            with closing(server.connect()) as session:
-                properties = read_properties(session)
+            properties = read_properties(connection, live)
         facts = read_facts(connection)
         problems, warnings = check_script(script, facts)
         plan = DatabasePlan(
@@ -184,12 +205,27 @@ def drop_database(maintenance: Server, name: str) -> None:
     """Drop a database of ours that was never swapped in. DatabaseError if it is still there afterwards."""
     with closing(maintenance.connect()) as session:
         try:
+            _end_creation(session, name)
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         except psycopg.Error as error:
             raise DatabaseError(
                 f"The half-loaded database {name} could not be dropped ({error.diag.message_primary}).",
                 f"The live database is untouched. Drop it by hand: DROP DATABASE {name};",
             ) from error
+
+
+def _end_creation(session: psycopg.Connection[Any], name: str) -> None:
+    """A server goes on creating the database for a client that was killed; nobody sees it before it is complete."""
+    begins = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)).as_string(session)
+    for _ in range(_TRIES):
+        ended = session.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND state = 'active' AND starts_with(query, %s)",
+            (begins,),
+        )
+        if not ended.fetchall():
+            return
+        session.execute("SELECT pg_sleep(%s)", (_TRY_SECONDS,))
 
 
 def _check_rows(server: Server, expected: dict[TableName, int], connections: int) -> None:

@@ -53,7 +53,7 @@ class _Seen:
     files: int = 0
     content: int = 0
     config: list[str] = field(default_factory=list)
-    trees: list[str] = field(default_factory=list)
+    trees: set[str] = field(default_factory=set)
     root_files: dict[str, int] = field(default_factory=dict)
     script: Script | None = None
 
@@ -106,8 +106,9 @@ def _walk(archive: Archive, dump: str, progress: Progress) -> _Seen:
                 seen.root_files[path] = entry.size
             elif path.startswith("config/"):
                 seen.config.append(path.removeprefix("config/"))
-        elif entry.kind is Kind.FOLDER and path.startswith("files/") and path.count("/") == 1:
-            seen.trees.append(path.removeprefix("files/"))
+        if path.startswith("files/"):
+            # Not every program writes an entry for a folder that holds something.
+            seen.trees.add(path.split("/", 2)[1])
         if entry.kind is Kind.FILE and path == dump:
             seen.script = _scan(entry, blocks, progress)
         else:
@@ -149,7 +150,7 @@ def _check_counts(seen: _Seen, metadata: dict[str, Any], foreign: bool) -> Itera
     if isinstance(names, list) and (count, sorted(map(str, names))) != (len(found), found):
         yield f"Its config/ holds {len(seen.config)} files, and the metadata lists others ({len(names)})."
     trees = files.get("directories") if isinstance(files, dict) else None
-    if isinstance(trees, list) and not set(map(str, trees)) <= set(seen.trees):
+    if isinstance(trees, list) and not set(map(str, trees)) <= seen.trees:
         yield "Its files/ lacks folders that the metadata lists."
     if foreign:
         return  # other programs' rounding and counting is not ours to judge

@@ -67,35 +67,58 @@ class Properties:
             grants = values["grants"]
             values["grants"] = None if grants is None else tuple(Grant(**grant) for grant in grants)
             values["settings"] = tuple(Setting(**setting) for setting in values["settings"])
-            values["labels"] = tuple((str(provider), str(label)) for provider, label in values["labels"])
+            values["labels"] = tuple((provider, label) for provider, label in values["labels"])
             properties = cls(**values)
         except (KeyError, TypeError, ValueError):
-            raise DamagedError("The database's properties in the backup's metadata are malformed.") from None
-        texts = (properties.owner, properties.encoding, properties.collate, properties.ctype, properties.tablespace)
-        if not all(isinstance(text, str) for text in texts) or type(properties.connection_limit) is not int:
-            raise DamagedError("The database's properties in the backup's metadata are malformed.")
+            raise DamagedError(_MALFORMED) from None
+        if not properties._well_typed():
+            raise DamagedError(_MALFORMED)
         return properties
 
+    def _well_typed(self) -> bool:
+        """Whether every value has its declared type: what is not text must not get into a statement."""
+        texts: list[object] = [self.owner, self.encoding, self.provider, self.collate, self.ctype, self.tablespace]
+        texts += [text for text in (self.locale, self.icu_rules, self.comment) if text is not None]
+        for grant in self.grants or ():
+            texts += [grant.grantee, grant.privilege]
+        for setting in self.settings:
+            texts += [setting.role, setting.name, setting.value]
+        for label in self.labels:
+            texts += label
+        flags = [self.allows_connections, self.is_template, *(grant.grantable for grant in self.grants or ())]
+        return (
+            # NUL ends a string on its way to the server.
+            all(isinstance(text, str) and "\0" not in text for text in texts)
+            and all(type(flag) is bool for flag in flags)
+            and type(self.connection_limit) is int
+            and self.provider in _PROVIDERS.values()
+        )
 
+
+_MALFORMED = "The database's properties in the backup's metadata are malformed."
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # The column with the ICU or builtin locale was renamed in 17, and rules came with 16.
 _LOCALE_COLUMN = {14: "NULL", 15: "daticulocale", 16: "daticulocale"}
 
 
-def read_properties(connection: Connection) -> Properties:
-    """The properties of the database that the session is connected to."""
+def read_properties(connection: Connection, name: str | None = None) -> Properties:
+    """The properties of a database; of the one that the session is connected to if it is not named."""
     major = connection.info.server_version // 10_000
     locale = _LOCALE_COLUMN.get(major, "datlocale" if major > 14 else "NULL")
     rules = "daticurules" if major >= 16 else "NULL"
     provider = "datlocprovider" if major >= 15 else "'c'"
-    row = connection.execute(f"""
+    row = connection.execute(
+        f"""
         SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), {provider}::text, datcollate::text,
                datctype::text, {locale}::text, {rules}::text, spcname::text, datconnlimit, datallowconn, datistemplate,
                shobj_description(d.oid, 'pg_database'), datacl IS NULL, d.oid
-        FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = current_database()
-    """).fetchone()
+        FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace
+        WHERE datname = coalesce(%s, current_database())
+        """,
+        (name,),
+    ).fetchone()
     if row is None:
-        raise DamagedError("The server does not list the database we are connected to.")
+        raise DamagedError("The server does not list the database whose properties were asked for.")
     names = [field.name for field in fields(Properties)][: len(row) - 2]
     plain = dict(zip(names, row, strict=False))
     plain["provider"] = _PROVIDERS.get(plain["provider"], "libc")

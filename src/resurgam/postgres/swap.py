@@ -22,6 +22,8 @@ MAINTENANCE = ("postgres", "template1")
 _POLL = 0.005
 # RENAME gives up after 5 s of waiting for others to leave (PostgreSQL's CountOtherDBBackends); a few tries are ours.
 _ATTEMPTS = 3
+_DECIDING_TRIES = 300
+_DECIDING_SECONDS = 0.05
 
 
 def maintenance_server(server: Server) -> Server:
@@ -40,6 +42,28 @@ def database_oid(connection: Connection, name: str) -> int | None:
     """The oid of a database, which a rename keeps; None if there is none of that name."""
     row = connection.execute("SELECT oid FROM pg_database WHERE datname = %s", (name,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def wait_until_decided(connection: Connection, oid: int) -> None:
+    """Wait for a rename under way on the database, whose client may be dead: its COMMIT may still be on the way.
+
+    DatabaseError if it lasts (a COMMIT waits for a synchronous standby that is down).
+    """
+    for _ in range(_DECIDING_TRIES):
+        held = connection.execute(
+            """
+            SELECT FROM pg_locks WHERE classid = 'pg_database'::regclass AND objid = %s AND pid <> pg_backend_pid()
+              AND mode = 'AccessExclusiveLock' AND granted
+            """,
+            (oid,),
+        ).fetchone()
+        if held is None:
+            return
+        connection.execute("SELECT pg_sleep(%s)", (_DECIDING_SECONDS,))
+    raise DatabaseError(
+        "The server has not yet decided whether the databases of an earlier restore were swapped.",
+        "See pg_stat_activity for a COMMIT that waits (a synchronous standby may be down), and run this again.",
+    )
 
 
 def swap_databases(server: Server, live: str, fresh: str, previous: str, clock: Clock) -> float:

@@ -79,7 +79,7 @@ def replacement_problems(connection: Connection, live: str) -> Iterator[str]:
         connection,
         """
         SELECT DISTINCT backend_type FROM pg_stat_activity WHERE datid = %s AND backend_type NOT IN
-          ('client backend', 'autovacuum worker', 'parallel worker', 'walsender')
+          ('client backend', 'autovacuum worker', 'parallel worker', 'walsender')  -- NULL where it is hidden from us
         """,
         oid,
     )
@@ -89,7 +89,9 @@ def replacement_problems(connection: Connection, live: str) -> Iterator[str]:
         connection,
         """
         SELECT DISTINCT a.usename FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid, pg_roles me
-        WHERE a.datid = %s AND a.backend_type = 'client backend' AND me.rolname = current_user AND NOT me.rolsuper
+        -- The server hides the type of a session that is not ours.
+        WHERE a.datid = %s AND coalesce(a.backend_type, 'client backend') = 'client backend'
+          AND me.rolname = current_user AND NOT me.rolsuper
           AND (r.rolsuper OR NOT (pg_has_role(r.oid, 'MEMBER') OR pg_has_role('pg_signal_backend', 'MEMBER')))
         """,
         oid,
