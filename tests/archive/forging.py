@@ -10,7 +10,7 @@ from blake3 import blake3
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.footer import Footer, mark_member
 from resurgam.archive.headers import build, padding
-from resurgam.archive.index import Index
+from resurgam.archive.index import DIGEST, Index
 from resurgam.pipeline.codec import member as gzip_member
 from resurgam.pipeline.codec import stored_check
 from tests.archive.trees import NAME, NOW, metadata_bytes
@@ -65,7 +65,7 @@ def write_forged(path: Path, made: Forged) -> None:
     members = [mark_member(chunks[0]), *(gzip_member(chunk) for chunk in chunks[1:])]
     lengths, stored = made.lengths([len(c) for c in chunks]), made.stored([len(m) for m in members])
     for chunk, length, size, part in zip(chunks, lengths, stored, members, strict=False):
-        index.add_chunk(length, size, blake3(chunk).digest(), stored_check(part))
+        index.add_chunk(length, size, blake3(chunk).digest(DIGEST), stored_check(part))
     data = b"".join(members)
     plain = made.index_bytes(b"".join(index.encode()))
     stored_index = (made.index_members or gzip_member)(plain)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.headers import BLOCK, build, padding
-from resurgam.archive.index import Index
+from resurgam.archive.index import DIGEST, Index
 from resurgam.errors import DamagedError
 from resurgam.pipeline.codec import member
 from tests.archive.trees import NAME, NOW, Planned, noise, trees
@@ -27,8 +27,8 @@ def indexed(plan: list[Planned]) -> Index:
     for planned in plan:
         head = build(planned.entry, NAME.encode())
         index.add_entry(planned.entry, len(head) // BLOCK, noise(16, len(head)))
-    index.add_chunk(512, 40, noise(32), 7)
-    index.add_chunk(70_000, 20_000, noise(32, 9), 1 << 31)
+    index.add_chunk(512, 40, noise(DIGEST), 7)
+    index.add_chunk(70_000, 20_000, noise(DIGEST, 9), 1 << 31)
     return index
 
 
@@ -41,7 +41,7 @@ def test_what_goes_in_comes_out(plan: list[Planned]) -> None:
     assert [found.entry for found in decoded.entries()][1:] == [planned.entry for planned in plan]
     assert b"".join(decoded.encode()) == data
     assert list(decoded.chunk_checks) == [7, 1 << 31]
-    assert decoded.chunk_digest(1) == noise(32, 9)
+    assert decoded.chunk_digest(1) == noise(DIGEST, 9)
 
 
 @given(trees(sizes=(0, 1, 512, 513)))
@@ -161,7 +161,7 @@ def test_a_million_entries_are_stored_under_50_mb(record_property: Callable[[str
         index.add_chunk(
             random.randrange(1 << 14, 1 << 18),
             random.randrange(4_000, 100_000),
-            random.randbytes(32),
+            random.randbytes(DIGEST),
             random.getrandbits(32),
         )
     stored = sum(

@@ -20,10 +20,10 @@ from resurgam.pipeline.codec import MIN_STORED
 
 MAGIC = b"RSIX"
 VERSION = 1
-DIGEST = 32
-# An entry's digest guards against accidents, as its chunks' digests do already; 16 bytes keep the index small.
-ENTRY_DIGEST = 16
-NO_DIGEST = bytes(ENTRY_DIGEST)
+# Digests of entries and chunks guard against accidents: whoever can change an archive can write a new index, too. 16
+# bytes keep the index small, and the memory of a backup nearly the same at any size.
+DIGEST = 16
+NO_DIGEST = bytes(DIGEST)
 _KIND_OF = {kind.value[0]: kind for kind in Kind}
 _COLUMNS = "HIqQH"  # modes, owners, mtimes, sizes, headers
 MAX_CHUNK = 16 << 20
@@ -69,11 +69,11 @@ class Index:
 
     def set_late(self, position: int, digest: bytes, size: int | None = None) -> None:
         """Complete an entry whose digest (and size) were known only after its content."""
-        self._digests[position * ENTRY_DIGEST : (position + 1) * ENTRY_DIGEST] = digest
+        self._digests[position * DIGEST : (position + 1) * DIGEST] = digest
         if size is not None:
             self._sizes[position] = size
 
-    def add_chunk(self, length: int, stored: int, digest: bytes = bytes(DIGEST), check: int = 0) -> int:
+    def add_chunk(self, length: int, stored: int, digest: bytes = NO_DIGEST, check: int = 0) -> int:
         """Append a chunk; `check` is the CRC-32 of its stored bytes. Answers its position, for `set_chunk`."""
         self.chunk_lengths.append(length)
         self.chunk_stored.append(stored)
@@ -114,7 +114,7 @@ class Index:
                 sparse=bool(self._flags[i] & 1),
             )
             offset += self._headers[i] * BLOCK
-            yield IndexedEntry(entry, offset, bytes(self._digests[i * ENTRY_DIGEST : (i + 1) * ENTRY_DIGEST]))
+            yield IndexedEntry(entry, offset, bytes(self._digests[i * DIGEST : (i + 1) * DIGEST]))
             offset += entry.size + padding(entry.size)
             path_at, target_at = path_end + 1, target_end + 1
 
@@ -153,7 +153,7 @@ class Index:
             (size,) = struct.unpack_from("<Q", data, position)
             sections.append(memoryview(data)[position + 8 : position + 8 + size])
             position += 8 + size
-        columns = (n, n, 2 * n, 4 * n, 8 * n, 8 * n, 2 * n, ENTRY_DIGEST * n)
+        columns = (n, n, 2 * n, 4 * n, 8 * n, 8 * n, 2 * n, DIGEST * n)
         expected = (None, *columns, None, None, 4 * m, 4 * m, 4 * m, DIGEST * m)
         if position != len(data) or len(sections) != len(expected):
             raise DamagedError("The archive's index does not have the sections it should have.")

@@ -22,7 +22,7 @@ from blake3 import blake3
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.archive.footer import LENGTH, METADATA_NAME, Footer
 from resurgam.archive.headers import MIN_TIME, owner_text, padding
-from resurgam.archive.index import ENTRY_DIGEST, NO_DIGEST, Index, IndexedEntry
+from resurgam.archive.index import DIGEST, NO_DIGEST, Index, IndexedEntry
 from resurgam.archive.names import NameRegister
 from resurgam.archive.stored import StoredFile
 from resurgam.archive.tarstream import ByteWindow, Content, walk_tar
@@ -204,7 +204,7 @@ class NativeArchive:
             if stored_check(member) != index.chunk_checks[i]:
                 raise _changed(batch.offset + position)
             data = open_member(member, index.chunk_lengths[i])
-            if blake3(data).digest() != index.chunk_digest(i):
+            if blake3(data).digest(DIGEST) != index.chunk_digest(i):
                 raise _changed(batch.offset + position)
             position += len(member)
             chunks.append(data)
@@ -287,7 +287,7 @@ def _with_digest(entry: Entry, blocks: Iterator[bytes] | Content, digest: bytes)
     for block in blocks:
         hasher.update(block)
         yield block
-    if hasher.digest(ENTRY_DIGEST) != digest:
+    if hasher.digest(DIGEST) != digest:
         raise DamagedError(f"The content of {printable(entry.path)!r} does not have the digest that the index gives.")
 
 

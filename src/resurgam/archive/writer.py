@@ -19,7 +19,7 @@ from blake3 import blake3
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, Footer, mark_member
 from resurgam.archive.headers import BLOCK, MAX_TIME, MIN_TIME, RECORD, build, padding
-from resurgam.archive.index import ENTRY_DIGEST, NO_DIGEST, Index
+from resurgam.archive.index import DIGEST, NO_DIGEST, Index
 from resurgam.archive.names import check_path
 from resurgam.archive.readback import ReadBack, Span
 from resurgam.archive.tarstream import MAX_MEMBERS
@@ -50,7 +50,7 @@ def _compress(block: Block) -> _Stored:
     members, digests = [], []
     for length in block.lengths:
         chunk = block.data[position : position + length]
-        digests.append(blake3(chunk).digest())
+        digests.append(blake3(chunk).digest(DIGEST))
         members.append(member(chunk))
         position += length
     data = b"".join(members)
@@ -98,7 +98,7 @@ class ArchiveWriter:
         data = b"".join(blocks)
         self._expect(entry, len(data))
         self._stream += len(head) + len(data) + padding(len(data))
-        digest = blake3(data).digest(ENTRY_DIGEST) if entry.kind is Kind.FILE else NO_DIGEST
+        digest = blake3(data).digest(DIGEST) if entry.kind is Kind.FILE else NO_DIGEST
         self._index.add_entry(entry, len(head) // BLOCK, digest)
         self._count(entry)
         self._submit(self._run.feed(head, data, bytes(padding(len(data)))))
@@ -124,7 +124,7 @@ class ArchiveWriter:
         stored = stored_member(head)
         self._overwrite(header_at, stored)
         self._readback.add(Span(header_at, len(stored), blake3(stored).digest()))
-        self._index.set_chunk(chunk, blake3(head).digest(), stored_check(stored))
+        self._index.set_chunk(chunk, blake3(head).digest(DIGEST), stored_check(stored))
         self._index.set_late(position, digest, size)
         self._count(entry)
         self._stream += BLOCK + size + padding(size)
@@ -140,7 +140,7 @@ class ArchiveWriter:
         entry = self._admit(Entry(METADATA_NAME, Kind.FILE, 0o644, mtime_ns=mtime_ns, size=len(metadata)))
         head = build(entry, self._top)
         self._segment(head)
-        self._index.add_entry(entry, len(head) // BLOCK, blake3(metadata).digest(ENTRY_DIGEST))
+        self._index.add_entry(entry, len(head) // BLOCK, blake3(metadata).digest(DIGEST))
         self._count(entry)
         self._pool.drain()
         metadata_at = self._at
@@ -162,7 +162,7 @@ class ArchiveWriter:
         head = build(entry, self._top)
         self._index.add_entry(entry, len(head) // BLOCK)
         stored = mark_member(head)
-        self._index.add_chunk(len(head), len(stored), blake3(head).digest(), stored_check(stored))
+        self._index.add_chunk(len(head), len(stored), blake3(head).digest(DIGEST), stored_check(stored))
         self._stream += len(head)
         self._readback.add(Span(0, len(stored), blake3(stored).digest()))
         self._write(stored)
@@ -188,7 +188,7 @@ class ArchiveWriter:
         if padding(size):
             self._submit(chunker.feed(bytes(padding(size))))
         self._submit(chunker.finish())
-        return size, hasher.digest(ENTRY_DIGEST)
+        return size, hasher.digest(DIGEST)
 
     def _segment(self, data: bytes) -> None:
         """Append bytes as a segment of their own."""
