@@ -48,7 +48,7 @@ NameArgument = Annotated[
 ]
 NamesArgument = Annotated[
     list[str],
-    typer.Argument(metavar="NAME…", help="Names of backups, as `resurgam list` shows them.", autocompletion=_names),
+    typer.Argument(metavar="NAME", help="Names of backups, as `resurgam list` shows them.", autocompletion=_names),
 ]
 
 

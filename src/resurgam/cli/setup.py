@@ -61,7 +61,7 @@ def doctor(json: JsonOption = False) -> int:
 
 
 def demo(
-    reports: Annotated[int, typer.Option("--reports", min=1, help="How many reports the sample has.")] = 2000,
+    reports: Annotated[int, typer.Option("--reports", metavar="N", min=1, help="The sample's size.")] = 2000,
     json: JsonOption = False,
 ) -> int:
     """See it work on a sample application.
@@ -77,7 +77,8 @@ def demo(
 
 
 def completion(
-    shell: Annotated[Shell, typer.Argument(help="The shell to write it for.")] = Shell.bash, json: JsonOption = False
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")] = Shell.bash,
+    json: JsonOption = False,
 ) -> int:
     """Print a shell's completion script.
 

@@ -7,6 +7,7 @@ is shown.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -24,13 +25,14 @@ from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
 from resurgam.errors import ResurgamError
 from resurgam.operations.inventory import Inventory
 from resurgam.postgres.clients import find_clients
-from resurgam.postgres.connection import Server, refuse_pooler
+from resurgam.postgres.connection import Server, refuse_pooler, short_name
 from resurgam.postgres.swap import maintenance_server
 from resurgam.settings import Settings
 from resurgam.sources.excludes import OWN_PREFIX
 
 Status = Literal["ok", "warning", "problem"]
 _LOW = 0.2
+_KEPT = "_previous_[0-9]{14}(_[0-9a-f]+)?$"
 _CLOCK_SECONDS = 60.0
 _CLOCK_PROBLEM = 3600.0
 
@@ -136,11 +138,12 @@ class Doctor:
         live = self.server.database.name or self.server.database.user or ""
         with closing(maintenance_server(self.server).connect()) as session:
             rows = session.execute(
-                """SELECT datname, pg_database_size(oid) FROM pg_database
-                   WHERE starts_with(datname, %s) AND datname ~ '_previous_[0-9]{14}$' ORDER BY datname""",
-                (live[:30],),
+                "SELECT datname, pg_database_size(oid) FROM pg_database WHERE datname ~ %s ORDER BY datname", (_KEPT,)
             ).fetchall()
         for name, size in rows:
+            suffix = re.search(_KEPT, name)
+            if suffix is None or name != short_name(live, suffix[0]):
+                continue  # another application's
             quoted = '"' + name.replace('"', '""') + '"'
             yield Check(
                 "kept databases",
