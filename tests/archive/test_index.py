@@ -76,7 +76,7 @@ def test_the_layout_is_that_of_the_page() -> None:
     widths = [1, 1, 2, 4, 8, 8, 2, 16]
     assert [len(part) for part in PARTS[1:9]] == [3 * width for width in widths]
     assert PARTS[9:11] == [b"\0a\0b\0", b"\0\0\0"]
-    assert [len(part) for part in PARTS[11:]] == [8, 8, 8, 64]
+    assert [len(part) for part in PARTS[11:]] == [8, 8, 8, 32]
     assert struct.unpack("<4sHHQQ", HEAD) == (b"RSIX", 1, 0, 3, 2)
     assert json.loads(PARTS[0])["backup_name"] == NAME
 

@@ -230,3 +230,29 @@ def test_extensions_tablespaces_and_powers() -> None:
         "The server lacks table access methods: columnar. "
         "Only a superuser, which me is not, may create what the dump holds: event triggers."
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"DROP DATABASE live;",
+        b"drop /* x */ database if exists live;",
+        b"ALTER SYSTEM SET archive_command = 'rm -rf /';",
+        b"ALTER DATABASE live RENAME TO gone;",
+        b"CREATE ROLE intruder SUPERUSER;",
+        b"ALTER USER me PASSWORD 'x';",
+        b"DROP TABLESPACE t;",
+    ],
+)
+def test_statements_about_the_whole_server_are_refused(text: bytes) -> None:
+    problems, _ = checked(b"SELECT 1;\n" + text + b"\n")
+    assert "about the whole server" in problems
+    assert "line 2" in problems
+
+
+def test_what_only_looks_like_it_is_not_refused() -> None:
+    text = (
+        b"CREATE USER MAPPING FOR me SERVER s;\nCOMMENT ON DATABASE d IS 'DROP DATABASE d';\n"
+        b"CREATE TABLE role (database int);\nCREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'DROP DATABASE x';\n"
+    )
+    assert checked(text)[0] == ""

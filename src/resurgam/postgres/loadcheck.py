@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import LiteralString
 
 import psycopg
@@ -97,6 +98,8 @@ def check_script(
                 counts[_OWNERSHIP] = counts.get(_OWNERSHIP, 0) + denied
         if not isinstance(item, Statement):
             continue
+        if reaches_beyond(item.text):
+            missing.beyond.append(item.line)
         if not skip_ownership:
             missing.roles.update(role for role in rules.roles(item) if role not in facts.roles)
         if reason := rules.reason(item):
@@ -105,6 +108,21 @@ def check_script(
             missing.look(item)
     warnings = tuple(f"{count} statement{'s' * (count > 1)} will be skipped: {why}." for why, count in counts.items())
     return missing.sentences(), warnings
+
+
+def reaches_beyond(text: bytes) -> bool:
+    """Whether a statement is about the whole server: pg_dump of one database writes none, a hostile dump might.
+
+    What functions and DO blocks do when they run can't be known; docs/threat-model.md says so.
+    """
+    words = [word for kind, word in islice(tokens(text), 3) if kind == "word"]
+    if words[:2] == [b"alter", b"system"]:
+        return True
+    return (
+        words[:1] in ([b"create"], [b"alter"], [b"drop"])
+        and words[1:2] in ([b"database"], [b"role"], [b"user"], [b"group"], [b"tablespace"])
+        and words[2:3] != [b"mapping"]
+    )
 
 
 _OWNERSHIP = "ALTER … OWNER TO a role that we may not give things to"
@@ -211,6 +229,7 @@ class _Missing:
         self._tablespaces: set[str] = set()
         self._methods: set[str] = set()
         self._powers: set[str] = set()
+        self.beyond: list[int] = []
 
     def look(self, item: Statement) -> None:
         facts = self._facts
@@ -241,6 +260,10 @@ class _Missing:
             (self._tablespaces, "The server lacks tablespaces: {}."),
             (self._methods, "The server lacks table access methods: {}."),
             (self._powers, f"Only a superuser, which {role} is not, may create what the dump holds: {{}}."),
+            (
+                {f"line {line}" for line in self.beyond[:5]},
+                "The dump holds statements about the whole server (databases, roles), which are never run: {}.",
+            ),
         )
         return tuple(sentence.format(", ".join(sorted(names))) for names, sentence in named if names)
 
