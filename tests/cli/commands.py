@@ -105,6 +105,12 @@ class Scene:
         assert done.code == 0, done
         return str(done.json["backup_name"])
 
+    @property
+    def only_name(self) -> str:
+        """The name of the one backup there is."""
+        (path,) = self.backups.glob("*.tar.gz")
+        return path.name.removesuffix(".tar.gz")
+
     def archives(self) -> dict[str, bytes]:
         """Every file that is or could become a backup, whole."""
         return {path.name: path.read_bytes() for path in sorted(self.backups.glob("*radiology*"))} | {

@@ -17,31 +17,17 @@ import psycopg
 import pytest
 
 from resurgam.demo.cluster import EmbeddedServer
-from tests.cli.commands import RESURGAM, Done, Scene, log_in_as, make_scene, wait_for, wrapped_tools
-from tests.clusters import Role, create_database, drop_database
+from tests.cli.commands import RESURGAM, Done, Scene, log_in_as, wait_for, wrapped_tools
+from tests.clusters import Role
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 _CAPBSET_DROP, _DAC_OVERRIDE, _DAC_READ_SEARCH = 24, 1, 2
 
 
-@pytest.fixture(scope="module")
-def backed_up(pg16: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A scene with one earlier backup, which a run with MAX_BACKUPS=1 would prune if it were no failure.
-
-    One for all tests here: none of them may change it.
-    """
-    database = create_database(pg16)
-    scene = make_scene(tmp_path_factory.mktemp("failures"), database)
-    scene.backup()
-    scene.settings["MAX_BACKUPS"] = "1"
-    yield scene
-    drop_database(pg16, database.name)
-
-
 def fails(scene: Scene, *told: str, **changes: str | None) -> Done:
-    """Run a backup that must fail and leave everything as it was."""
+    """Run a backup that must fail and leave everything as it was, though MAX_BACKUPS would prune the earlier one."""
     before = scene.archives()
-    done = scene.run("backup", "--json", **changes)
+    done = scene.run("backup", "--json", **{"MAX_BACKUPS": "1", **changes})
     assert_failed(scene, done, before, *told)
     return done
 
@@ -180,7 +166,7 @@ def test_two_backups_at_once_and_the_second_is_busy(backed_up: Scene) -> None:
     tools = wrapped_tools(
         backed_up, f'touch "{started}"; while [ ! -e "{go}" ]; do sleep 0.02; done; exec "$PG_DUMP" "$@"'
     )
-    first = backed_up.start("backup", "--json", **tools)
+    first = backed_up.start("backup", "--json", MAX_BACKUPS="1", **tools)
     wait_for(started)
     second = backed_up.run("backup", "--json")
     assert (second.code, second.error["code"]) == (4, "busy")

@@ -107,7 +107,7 @@ def test_what_restores_left_is_shown_with_its_size_and_how_to_drop_it(scene: Sce
     assert f'DROP DATABASE "{scene.database.name}_previous_' in kept.fix
     (kept_folder, *_) = found["left-overs"]
     assert ".resurgam-previous-" in kept_folder.finding
-    assert " bytes" in kept_folder.finding
+    assert " MB" in kept_folder.finding
 
 
 def pending_restore(scene: Scene) -> None:

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,14 +62,18 @@ class Face:
 
     json: bool = False
     quiet: bool = False
+    _told: set[str] = field(default_factory=set)
 
     def answer(self, result: object, text: str) -> None:
         """The command's result: `result` as JSON, or `text`."""
         print_out(json.dumps(result) if self.json else text)
 
     def warn(self, *sentences: str) -> None:
+        """Warnings on stderr, each once."""
         for sentence in sentences:
-            print_err(f"Warning: {printable(sentence)}")
+            if sentence not in self._told:
+                self._told.add(sentence)
+                print_err(f"Warning: {printable(sentence)}")
 
     @contextmanager
     def service(self) -> Iterator[Service]:

@@ -63,15 +63,17 @@ class _Bars:
         self._drawn = 0.0
 
     def __enter__(self) -> _Bars:
-        self._rich.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rich.stop()
+        if self._task is not None:
+            self._rich.stop()
 
     def phase(self, text: str, total: int | None = None) -> None:
         with self._lock:
-            if self._task is not None:
+            if self._task is None:
+                self._rich.start()  # not before: someone may still be asked on this terminal
+            else:
                 self._rich.remove_task(self._task)
             self._done, self._total, self._drawn = 0, total, 0.0
             self._task = self._rich.add_task(text, total=total)

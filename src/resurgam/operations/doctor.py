@@ -23,7 +23,7 @@ from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
 from resurgam.errors import ResurgamError
-from resurgam.operations.inventory import Inventory
+from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.postgres.clients import find_clients
 from resurgam.postgres.connection import Server, refuse_pooler, short_name
 from resurgam.postgres.swap import maintenance_server
@@ -101,7 +101,9 @@ class Doctor:
                 return
             version, role, superuser, creates, seconds, size = row
             kind = "a superuser" if superuser else "no superuser"
-            yield Check("database", "ok", f"PostgreSQL {version} answers for {self.server.describe()}, {size:,} bytes.")
+            yield Check(
+                "database", "ok", f"PostgreSQL {version} answers for {self.server.describe()}, {megabytes(size):,} MB."
+            )
             if creates:
                 yield Check("role", "ok", f"{role} is {kind} and may create databases, which a restore needs.")
             else:
@@ -148,7 +150,7 @@ class Doctor:
             yield Check(
                 "kept databases",
                 "warning",
-                f"{name} was replaced by a restore and is kept: {size:,} bytes.",
+                f"{name} was replaced by a restore and is kept: {megabytes(size):,} MB.",
                 f"When you no longer need it: DROP DATABASE {quoted};",
             )
 
@@ -292,7 +294,7 @@ class Doctor:
             yield Check(
                 "left-overs",
                 "warning",
-                f"{path} was replaced by a restore and is kept: {_size(path):,} bytes.",
+                f"{path} was replaced by a restore and is kept: {megabytes(_size(path)):,} MB.",
                 f"When you no longer need it: rm -r '{path}'",
             )
 
@@ -321,7 +323,7 @@ def _present(what: str, path: Path, present: bool, configured: bool, setting: st
 def _space(name: str, path: Path, largest: int) -> Check:
     usage = shutil.disk_usage(path)
     share = usage.free / usage.total if usage.total else 1.0
-    finding = f"{usage.free:,} bytes ({share:.0%}) are free in {path}."
+    finding = f"{megabytes(usage.free):,.0f} MB ({share:.0%}) are free in {path}."
     fix = "Lower BACKUP_RETENTION_DAYS or MAX_BACKUPS and run `resurgam prune`, or use a larger disk."
     if usage.free < 2 * largest:
         return Check(name, "problem", f"{finding} That is less than two backups need.", fix)
