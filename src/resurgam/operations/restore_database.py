@@ -192,7 +192,9 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
         progress.advance(total - done)
         done = total
 
-    options = LoadOptions(plan.facts, connections=connections)
+    # Where the connections use all cores already, workers beside them cost up to 12 % (two cores, two connections).
+    spare = (os.cpu_count() or 1) > connections
+    options = LoadOptions(plan.facts, connections=connections, parallel_workers=None if spare else 0)
     report = load(plan.script, plan.dump, beside.connect, options, advance)
     progress.phase("Counting the rows")
     _check_rows(beside, plan.script.rows, connections)

@@ -54,12 +54,12 @@ class DumpReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How to load. `maintenance_work_mem` is in bytes, for each connection; None leaves the server's."""
+    """How to load. `parallel_workers` may help one index build of one connection; None leaves the server's setting."""
 
     facts: TargetFacts
     connections: int = 2
     skip_ownership: bool = False
-    maintenance_work_mem: int | None = None
+    parallel_workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class _Loading:
         self._progress = progress
         self._codec = codec(script.encoding)
         self._rules = SkipRules(options.facts, self._codec, skip_ownership=options.skip_ownership)
-        self._base = base_settings(options.facts.server_version, options.maintenance_work_mem)
+        self._base = base_settings(options.facts.server_version, options.parallel_workers)
         self._stop = threading.Event()
         self._sessions: list[Session] = []
         self._lock = threading.Lock()

@@ -26,7 +26,7 @@ _PIECE = 1 << 18
 _COPY_CONTEXT = re.compile(r"COPY .*?, line \d+", re.DOTALL)
 
 
-def base_settings(server_version: int, maintenance_work_mem: int | None) -> dict[str, str]:
+def base_settings(server_version: int, parallel_workers: int | None) -> dict[str, str]:
     """Settings of every loading connection, before those of the script.
 
     Without synchronous commits a crash of the server may lose what was loaded, never tear it: the database being
@@ -43,8 +43,8 @@ def base_settings(server_version: int, maintenance_work_mem: int | None) -> dict
         "idle_in_transaction_session_timeout": "0",
         "idle_session_timeout": "0",
     }
-    if maintenance_work_mem is not None:
-        settings["maintenance_work_mem"] = f"{maintenance_work_mem // 1024}kB"
+    if parallel_workers is not None:
+        settings["max_parallel_maintenance_workers"] = str(parallel_workers)
     if server_version >= 170000:
         settings["transaction_timeout"] = "0"
     return settings
