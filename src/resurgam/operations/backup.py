@@ -17,7 +17,7 @@ from resurgam import __version__
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
-from resurgam.errors import ResurgamError, SettingsError
+from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.metadata import Captured, build_metadata
 from resurgam.operations.progress import Progress
@@ -25,13 +25,15 @@ from resurgam.operations.recovery import recover_restores
 from resurgam.operations.retention import PruneResult, Retention, kept_remotely, prune
 from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
+from resurgam.postgres.dump import TablesContended
 from resurgam.postgres.snapshot import Connection, application_lock, exported_snapshot
 from resurgam.settings import ConfigFile, FileTree
 from resurgam.sources.config import capture_config
-from resurgam.sources.database import capture_database
+from resurgam.sources.database import DatabaseReport, capture_database
 from resurgam.sources.excludes import Excludes
 from resurgam.sources.files import capture_trees
 
+_SNAPSHOTS = 10
 _CLOCKS_AGREE = timedelta(hours=1)
 _CLOCKS_DIFFER = (
     "The clocks of this machine, the database server and the disk differ by more than an hour: age deleted nothing."
@@ -98,7 +100,7 @@ class BackupResult:
 def refuse_unavailable(names: tuple[str, ...]) -> None:
     """A wish that would be ignored fails the backup: nobody must believe in an encryption that is not there."""
     if names:
-        raise SettingsError(
+        raise FeatureMissing(
             f"{', '.join(names)} asks for what this version does not have; no backup was taken.",
             "Unset it until a version that has it is installed.",
         )
@@ -185,20 +187,7 @@ class _Run:
             made_ns=mtime_ns,
             progress=self.progress.advance,
         )
-        with exported_snapshot(holder, application.server, self.limits.lock) as snapshot:
-            self.server_skew = abs(snapshot.taken_at - self.clock.now())
-            row = holder.execute("SELECT pg_database_size(current_database())").fetchone()
-            self.progress.phase("Saving the database", row[0] if row else None)
-            database = capture_database(
-                application.server,
-                self.tools,
-                snapshot,
-                writer,
-                name.rpartition("_backup_")[2],
-                clock=self.clock,
-                timeout=self.limits.dump,
-                on_bytes=self.progress.advance,
-            )
+        database = self._capture_database(holder, writer, name)
         # After the snapshot, so that every file a saved row points to was already there (ADR 2).
         self.progress.phase("Saving the files")
         trees = capture_trees(
@@ -210,6 +199,32 @@ class _Run:
         )
         warnings = (*config.warnings, *(w for tree in trees for w in tree.warnings), *database.warnings)
         return Captured(database, config, trees, warnings)
+
+    def _capture_database(self, holder: Connection, writer: ArchiveWriter, name: str) -> DatabaseReport:
+        """With a new snapshot each time that somebody came between its locks and pg_dump's, and goes first."""
+        for _ in range(_SNAPSHOTS):
+            with exported_snapshot(holder, self.application.server, self.limits.lock) as snapshot:
+                self.server_skew = abs(snapshot.taken_at - self.clock.now())
+                row = holder.execute("SELECT pg_database_size(current_database())").fetchone()
+                self.progress.phase("Saving the database", row[0] if row else None)
+                try:
+                    return capture_database(
+                        self.application.server,
+                        self.tools,
+                        snapshot,
+                        writer,
+                        name.rpartition("_backup_")[2],
+                        clock=self.clock,
+                        timeout=self.limits.dump,
+                        on_bytes=self.progress.advance,
+                    )
+                except TablesContended:
+                    continue  # leaving the block lets them go
+        raise DatabaseError(
+            f"In {_SNAPSHOTS} attempts somebody always came between with TRUNCATE, ALTER or DROP TABLE; nothing was "
+            "published.",
+            "Take the backup when no migration is running.",
+        )
 
     def clocks_agree(self, stored_at: float) -> bool:
         """Whether this machine, the server and the folder (it stored something at `stored_at`) are within an hour."""

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +28,9 @@ from resurgam.postgres.connection import Server
 
 _READ = 1 << 20
 _KEPT_LINES = 12
+# The holder has every table already. So pg_dump waits for a lock only behind somebody who waits for the holder, that
+# is for us, and would do so for ever.
+_LOCK_WAIT_MS = 1000
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
 _POLL_SECONDS = 0.5
@@ -41,6 +44,10 @@ def _die_with_parent() -> None:
     """Runs in the child between fork and exec."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class TablesContended(ClientToolError):
+    """pg_dump could not lock what the snapshot's holder has locked: somebody stands in line for it, behind us."""
 
 
 class Dump:
@@ -61,17 +68,18 @@ class Dump:
         self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self.warnings: list[str] = []
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Generator[bytes, None, None]:
         """The dump's bytes, as pg_dump writes them.
 
-        ClientToolError if it fails, is killed, or takes longer than the time-out (seconds from its start); closing
-        the iterator ends the process.
+        TablesContended, before the first byte, if the snapshot must be taken anew; ClientToolError if it fails, is
+        killed, or takes longer than the time-out (seconds from its start); closing the iterator ends the process.
         """
         with self._server.tool_access() as access:
             command: list[str | Path] = [
                 self._tools.pg_dump,
                 "--verbose",
                 "--no-password",
+                f"--lock-wait-timeout={_LOCK_WAIT_MS}",
                 f"--snapshot={self._snapshot}",
                 f"--dbname={access.conninfo}",
             ]
@@ -127,9 +135,8 @@ class Dump:
     def _failed(self, status: int) -> ClientToolError:
         said = " ".join(self._last_lines) or "it said nothing"
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with exit status {status}"
-        return ClientToolError(
-            f"pg_dump {self._tools.version} {how}: {said}", "Nothing was published, and nothing was pruned."
-        )
+        kind = TablesContended if "query was: lock table" in said.lower() else ClientToolError
+        return kind(f"pg_dump {self._tools.version} {how}: {said}", "Nothing was published, and nothing was pruned.")
 
 
 def dump_globals(server: Server, tools: ClientTools) -> bytes:

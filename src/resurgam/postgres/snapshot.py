@@ -120,6 +120,8 @@ def _locked_snapshot(holder: Connection, server: Server) -> Snapshot | None:
             holder.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.WrongObjectType):
         return None  # dropped or replaced since it was listed
+    except psycopg.errors.DeadlockDetected:
+        return None  # a migration holds one table and wants another that we hold: it goes first
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(
             f"The role may not read everything in {server.describe()}: {error.diag.message_primary}.",

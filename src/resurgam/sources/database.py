@@ -7,8 +7,10 @@ that the snapshot shows, counted row by row as it streamed by.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Protocol
 
 from resurgam.archive.entry import Entry, Kind
@@ -81,7 +83,10 @@ def capture_database(
     on_bytes: Callable[[int], None] = lambda count: None,
     on_phase: Callable[[str], None] | None = None,
 ) -> DatabaseReport:
-    """Stream the dump and the globals into the archive. Raises SourceError if any of it is not whole."""
+    """Stream the dump and the globals into the archive. Raises SourceError if any of it is not whole.
+
+    TablesContended if the snapshot must be taken anew; nothing has gone into the archive then.
+    """
     started = clock.monotonic()
     properties = read_properties(snapshot.connection)
     row = snapshot.connection.execute("SELECT current_database(), current_setting('lc_monetary')").fetchone()
@@ -89,10 +94,12 @@ def capture_database(
     now = int(clock.now().timestamp()) * 1_000_000_000
     dump = Dump(server, tools, snapshot.id, clock=clock, timeout=timeout, on_phase=on_phase)
     scanner = ScriptScanner(keep_statements=False)
-    entry = sink.add_late(
-        Entry(f"database_{timestamp}.sql".encode(), Kind.FILE, 0o600, mtime_ns=now),
-        _scanned(dump.blocks(), scanner, on_bytes),
-    )
+    with closing(dump.blocks()) as blocks:
+        first = next(blocks, b"")  # pg_dump has all its locks before it writes
+        entry = sink.add_late(
+            Entry(f"database_{timestamp}.sql".encode(), Kind.FILE, 0o600, mtime_ns=now),
+            _scanned(chain((first,), blocks), scanner, on_bytes),
+        )
     script = _finished(scanner)
     _check_tables(script, snapshot)
     roles = dump_globals(server, tools)
