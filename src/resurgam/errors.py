@@ -2,7 +2,8 @@
 
     ResurgamError
     ├── UsageError            usage             the command itself was wrong
-    ├── SettingsError         settings          settings are malformed, or ask for what does not exist yet
+    ├── SettingsError         settings          settings are malformed
+    ├── FeatureMissing        feature_missing   a setting asks for what this version does not have
     ├── NotFoundError         not_found         no backup of that name
     ├── BusyError             busy              another run of this application is at work
     ├── SourceError           source            something that should be captured could not be
@@ -46,6 +47,10 @@ class UsageError(ResurgamError):
 
 class SettingsError(ResurgamError):
     code = "settings"
+
+
+class FeatureMissing(ResurgamError):
+    code = "feature_missing"
 
 
 class NotFoundError(ResurgamError):
