@@ -82,7 +82,7 @@ class Inventory:
             "backup_name": record.name,
             "timestamp": timestamp,
             "datetime": plain_datetime(record.taken_at),
-            "archive_path": str(self.path_of(record)),
+            "archive_path": self._shown_path(record),
             "size_mb": megabytes(record.size),
             "database_size_mb": None if record.database_size is None else megabytes(record.database_size),
             "size_bytes": record.size,
@@ -92,6 +92,11 @@ class Inventory:
             "problem": record.problem,
             "locations": list(record.locations),
         }
+
+    def _shown_path(self, record: BackupRecord) -> str:
+        """`path_of` as text, without the Path in between that costs more than all else in a list of thousands."""
+        remote = self.remote if record.locations[0] == "remote" else None
+        return f"{(remote or self.folder).path}/{record.name}{SUFFIX}"
 
     def _refresh_one(self, location: str, found: list[FoundArchive], folder: Path) -> None:
         self.catalog.refresh(
