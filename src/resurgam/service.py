@@ -94,7 +94,7 @@ class Service:
         if state_file.parent == self.folder.path:
             self.folder.prepare()
         state = State.open(state_file, catalog_dir=self.folder.path, clock=self.clock)
-        for run in state.unfinished_runs():
+        for run in state.dead_runs():
             self.log.error(f"{run.kind} {run.target}: failed: the process that ran it died")
         return state
 

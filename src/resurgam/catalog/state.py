@@ -126,6 +126,13 @@ class State:
 
     def unfinished_runs(self) -> tuple[Run, ...]:
         """The runs under way, oldest first. One whose process is gone is marked failed first, and is not among them."""
+        return self._settled()[0]
+
+    def dead_runs(self) -> tuple[Run, ...]:
+        """Mark the runs as failed whose process is gone, and return those that were not marked before."""
+        return self._settled()[1]
+
+    def _settled(self) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
         query = select(models.runs).where(models.runs.c.outcome.is_(None)).order_by(models.runs.c.id)
         with self._read() as connection:
             rows = connection.execute(query).all()
@@ -137,7 +144,10 @@ class State:
                 # It may have been marked meanwhile.
                 open_ones = models.runs.c.id.in_(dead) & models.runs.c.outcome.is_(None)
                 connection.execute(update(models.runs).where(open_ones).values(**values))
-        return tuple(_run(row) for row in rows if row.id not in dead)
+        return (
+            tuple(_run(row) for row in rows if row.id not in dead),
+            tuple(_run(row) for row in rows if row.id in dead),
+        )
 
     def pin(self, name: str) -> None:
         """Keep that backup from retention; again is harmless."""
