@@ -13,33 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from resurgam.errors import SettingsError
-from resurgam.settings import ConfigFile, FileTree, Secret, Settings, load_settings
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    folder = tmp_path / "app"
-    folder.mkdir()
-    return folder
-
-
-def load(app: Path, **environ: str) -> Settings:
-    return load_settings({"APP_DIR": str(app), **environ}, folder=app.parent)
-
-
-def refusal(app: Path, **environ: str) -> str:
-    with pytest.raises(SettingsError) as caught:
-        load(app, **environ)
-    assert caught.value.hint
-    return caught.value.message
-
-
-def write_toml(app: Path, text: str) -> Path:
-    file = app / "resurgam.toml"
-    file.write_text(text)
-    file.chmod(0o600)
-    return file
+from resurgam.settings import FileTree, Secret, load_settings
+from tests.settings.loading import load, refusal, write_toml
 
 
 def test_the_manuals_defaults(tmp_path: Path) -> None:
@@ -348,66 +323,6 @@ def test_what_does_not_exist_yet_is_named(app: Path) -> None:
     )
     assert "hush" not in repr(settings)
     assert settings.warnings == ()
-
-
-def test_relative_paths_start_in_app_dir(app: Path) -> None:
-    settings = load(
-        app, BACKUP_DIR="backups", REMOTE_BACKUP_PATH="../remote", BACKUP_LOG_FILE="b.log", BACKUP_PG_BIN="bin"
-    )
-    assert settings.backup_dir == app / "backups"
-    assert settings.backup_state_file == app / "backups" / "state.sqlite"
-    assert settings.remote_backup_path == app.parent / "remote"
-    assert settings.backup_log_file == app / "b.log"
-    assert settings.backup_pg_bin == app / "bin"
-    assert load_settings({"APP_DIR": "app"}, folder=app.parent).app_dir == app
-
-
-def test_a_remote_folder_that_is_the_local_one_is_refused(app: Path) -> None:
-    assert "must differ" in refusal(app, BACKUP_DIR="b", REMOTE_BACKUP_PATH="x/../b")
-
-
-def test_config_files(app: Path) -> None:
-    inside = app / "deep" / "x.ini"
-    listed = f" a.yml, ./b/../c.yml,{inside},conf/**/*.conf,a.yml,,"
-    assert load(app, BACKUP_CONFIG_FILES=listed).backup_config_files == tuple(
-        ConfigFile(pattern, configured=True) for pattern in ("a.yml", "c.yml", "deep/x.ini", "conf/**/*.conf")
-    )
-    assert load(app, BACKUP_CONFIG_FILES="none").backup_config_files == ()
-    message = refusal(app, BACKUP_CONFIG_FILES="/etc/passwd,../x,a,.")
-    for outside in ("/etc/passwd", "../x", "'.'"):
-        assert outside in message
-
-
-def test_a_dotenv_among_config_files_is_left_out(app: Path) -> None:
-    settings = load(app, BACKUP_CONFIG_FILES=".env,backend/.env,.env.example")
-    assert [file.pattern for file in settings.backup_config_files] == [".env.example"]
-    assert len(settings.warnings) == 2
-
-
-def test_file_trees(app: Path) -> None:
-    trees = load(app, BACKUP_FILE_TREES="uploads,media=/srv/media/,./a=b,img = data/img").backup_file_trees
-    assert trees == (
-        FileTree("uploads", app / "uploads", configured=True),
-        FileTree("media", Path("/srv/media"), configured=True),
-        FileTree("a=b", app / "a=b", configured=True),
-        FileTree("img", app / "data" / "img", configured=True),
-    )
-    assert load(app, BACKUP_FILE_TREES="none").backup_file_trees == ()
-    assert load(app, BACKUP_FILE_TREES="root=/").backup_file_trees[0].path == Path("/")
-
-
-def test_file_trees_that_are_refused(app: Path) -> None:
-    assert "two trees of the name 'uploads'" in refusal(app, BACKUP_FILE_TREES="a/uploads,b/uploads")
-    assert "names no folder" in refusal(app, BACKUP_FILE_TREES="x=")
-    assert "a name" in refusal(app, BACKUP_FILE_TREES="/")
-
-
-def test_excludes(app: Path) -> None:
-    assert load(app, BACKUP_EXCLUDE="*.tmp, cache/").backup_exclude == ("*.tmp", "cache/")
-
-
-def test_control_characters_are_refused(app: Path) -> None:
-    assert "DB_HOST" in refusal(app, DB_HOST="a\nb")
 
 
 def test_importing_stays_cheap() -> None:
