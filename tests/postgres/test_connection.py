@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,16 @@ def test_the_password_is_not_in_the_conninfo() -> None:
     server = Server(Place("h", 1, "d", "u", Secret("hidden"), (("sslmode", "prefer"),)))
     assert "hidden" not in server.conninfo() + repr(server) + server.describe()
     assert "sslmode=prefer" in server.conninfo()
+
+
+def test_options_of_a_database_url_are_kept_and_the_pinned_ones_win(scene: Scene) -> None:
+    """A command line's later `-c` wins, so ours come last; for pg_dump as for our own sessions."""
+    options = ("options", "-c TimeZone=Asia/Tokyo -c work_mem=7MB")
+    with scene.service() as service:
+        place = service.settings.database
+        server = Server(replace(place, options=(*place.options, options)))
+        with server.connect() as session:
+            told = session.execute("SELECT current_setting('TimeZone'), current_setting('work_mem')").fetchone()
+        assert told == ("UTC", "7MB")
+        with server.tool_access() as access:
+            assert "TimeZone=UTC" in access.conninfo.split("Asia/Tokyo", 1)[1]

@@ -65,9 +65,11 @@ class Server:
         with closing(self.connect()) as connection:
             return self.at(connection.info.dbname)
 
-    def conninfo(self, **more: Any) -> str:
-        """A libpq connection string without the password."""
+    def conninfo(self, options: str = "") -> str:
+        """A libpq connection string without the password; `options` as in PGOPTIONS, the pinned ones always win."""
         place = self.database
+        given = dict(place.options)
+        told = " ".join(part for part in (given.pop("options", ""), options, _PINNED_OPTIONS) if part)
         timeout = None if self.connect_timeout is None else max(2, round(self.connect_timeout))
         keywords: dict[str, Any] = {
             "host": place.host,
@@ -76,8 +78,8 @@ class Server:
             "user": place.user,
             "connect_timeout": timeout,
             "application_name": "resurgam",
-            **dict(place.options),
-            **more,
+            **given,
+            "options": told,
         }
         return make_conninfo("", **{key: value for key, value in keywords.items() if value is not None})
 
@@ -86,9 +88,7 @@ class Server:
         password = self.database.password
         secret: dict[str, Any] = {} if password is None else {"password": password.reveal()}
         try:
-            return psycopg.connect(
-                self.conninfo(options=f"{_PINNED_OPTIONS} {options}".strip()), autocommit=True, **secret
-            )
+            return psycopg.connect(self.conninfo(options), autocommit=True, **secret)
         except psycopg.OperationalError as error:
             raise connection_failed(error, self.describe()) from None
 
@@ -101,7 +101,7 @@ class Server:
     def tool_access(self) -> Iterator[ToolAccess]:
         """An environment for pg_dump and its kin: pinned settings, and a password that only libpq reads."""
         environment = {key: value for key, value in self.environment.items() if key not in _WITHHELD}
-        environment |= {"PGOPTIONS": _PINNED_OPTIONS, "LC_MESSAGES": "C", "PGAPPNAME": "resurgam"}
+        environment |= {"LC_MESSAGES": "C", "PGAPPNAME": "resurgam"}
         if self.database.password is None:
             yield ToolAccess(environment, (), self.conninfo())
             return
@@ -111,7 +111,7 @@ class Server:
 
 # Ours, or able to change how a tool speaks. libpq's other variables (PGSSLMODE, PGSERVICEFILE…) pass.
 _WITHHELD = frozenset({
-    "PGPASSWORD", "DB_PASSWORD", "DATABASE_URL", "PGDATABASE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGOPTIONS",
+    "PGPASSWORD", "DB_PASSWORD", "DATABASE_URL", "PGDATABASE", "PGHOST", "PGPORT", "PGUSER", "PGOPTIONS",
     "BACKUP_ENCRYPTION_KEY", "LC_ALL", "LANGUAGE", "PG_COLOR", "PGTZ", "PGDATESTYLE", "PGCLIENTENCODING",
 })  # fmt: skip
 
