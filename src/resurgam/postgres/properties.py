@@ -95,6 +95,9 @@ class Properties:
         )
 
 
+# Lists of names keep their quotes only by FROM CURRENT: a literal would be one name (GUC_LIST_QUOTE). The others take a
+# literal, since to set `role` or a time-out first would act on the statement that follows.
+_NAME_LISTS = frozenset({"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"})
 _MALFORMED = "The database's properties in the backup's metadata are malformed."
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # The column with the ICU or builtin locale was renamed in 17, and rules came with 16.
@@ -218,12 +221,12 @@ def _property_statements(name: str, properties: Properties) -> list[tuple[str, l
         if setting.role:
             target = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
         parts = sql.SQL(".").join(sql.Identifier(part) for part in setting.name.split("."))
-        add(
-            f"the setting {setting.name}" + (f" of the role {setting.role}" if setting.role else ""),
-            # FROM CURRENT keeps lists such as search_path exact, which a quoted literal would not.
-            (sql.SQL("SELECT set_config(%s, %s, true)"), (setting.name, setting.value)),
-            (sql.SQL("ALTER {} SET {} FROM CURRENT").format(target, parts), ()),
-        )
+        what = f"the setting {setting.name}" + (f" of the role {setting.role}" if setting.role else "")
+        if setting.name.lower() in _NAME_LISTS:
+            exact = sql.SQL("SELECT set_config(%s, %s, true)"), (setting.name, setting.value)
+            add(what, exact, (sql.SQL("ALTER {} SET {} FROM CURRENT").format(target, parts), ()))
+        else:
+            add(what, (sql.SQL("ALTER {} SET {} TO {}").format(target, parts, setting.value), ()))
     if properties.comment is not None:
         add("its comment", (sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, properties.comment), ()))
     for provider, label in properties.labels:
