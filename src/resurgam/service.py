@@ -218,12 +218,15 @@ class Service:
 
     def prune(self, *, dry_run: bool = False) -> PruneResult:
         """Delete what retention no longer keeps."""
+        from resurgam.operations.clocks import clocks_agree
         from resurgam.operations.retention import prune
 
         def run() -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
-                return prune(self.inventory, self.retention, self.state.pinned(), self.clock.now(), dry_run=dry_run)
+                agree = clocks_agree(self.clock, self.folder, self.server)
+                pinned, now = self.state.pinned(), self.clock.now()
+                return prune(self.inventory, self.retention, pinned, now, clocks_agree=agree, dry_run=dry_run)
 
         if dry_run:
             return run()

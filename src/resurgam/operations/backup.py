@@ -18,6 +18,7 @@ from resurgam.archive.writer import ArchiveWriter
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
+from resurgam.operations.clocks import DIFFER, TOLERANCE
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.metadata import Captured, build_metadata
 from resurgam.operations.progress import Progress
@@ -34,10 +35,6 @@ from resurgam.sources.excludes import Excludes
 from resurgam.sources.files import capture_trees
 
 _SNAPSHOTS = 10
-_CLOCKS_AGREE = timedelta(hours=1)
-_CLOCKS_DIFFER = (
-    "The clocks of this machine, the database server and the disk differ by more than an hour: age deleted nothing."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +154,7 @@ def back_up(
         size=size,
         metadata=inventory.catalog.metadata(name) or {},
         seconds=clock.monotonic() - started,
-        warnings=captured.warnings if agree else (*captured.warnings, _CLOCKS_DIFFER),
+        warnings=captured.warnings if agree else (*captured.warnings, DIFFER),
         copied=copied,
         failures=(*failures, *pruned.errors),
         pruned=pruned,
@@ -229,7 +226,7 @@ class _Run:
     def clocks_agree(self, stored_at: float) -> bool:
         """Whether this machine, the server and the folder (it stored something at `stored_at`) are within an hour."""
         folder_skew = abs(timedelta(seconds=stored_at - self.clock.now().timestamp()))
-        return max(self.server_skew, folder_skew) <= _CLOCKS_AGREE
+        return max(self.server_skew, folder_skew) <= TOLERANCE
 
 
 def copy_to_remote(

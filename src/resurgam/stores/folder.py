@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,6 +129,14 @@ class BackupFolder:
             raise StorageError(f"{path} could not be deleted ({error.strerror}).") from None
         fsync_folder(self.path)
         return size
+
+    def time(self) -> float:
+        """The folder's own clock, which on a mount is another machine's: seconds since 1970, of a file made now."""
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".resurgam-clock-") as probe:
+                return os.fstat(probe.fileno()).st_mtime
+        except OSError as error:
+            raise StorageError(f"No file can be made in BACKUP_DIR {self.path} ({error.strerror}).") from None
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.path).free

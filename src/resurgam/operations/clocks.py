@@ -1,0 +1,29 @@
+"""Do the clocks agree? Age deletes backups only where this machine, the server and the folder are within an hour."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import datetime, timedelta
+
+from resurgam.clock import Clock
+from resurgam.errors import DatabaseError
+from resurgam.postgres.connection import Server
+from resurgam.stores.folder import BackupFolder
+
+TOLERANCE = timedelta(hours=1)
+DIFFER = (
+    "The clocks of this machine, the database server and the disk differ by more than an hour: age deleted nothing."
+)
+
+
+def clocks_agree(clock: Clock, folder: BackupFolder, server: Server) -> bool:
+    """Ask all three. A server that can't be reached has no say: a full disk must be prunable while it is down."""
+    if abs(timedelta(seconds=folder.time() - clock.now().timestamp())) > TOLERANCE:
+        return False
+    try:
+        with closing(server.connect()) as session:
+            row = session.execute("SELECT clock_timestamp()").fetchone()
+    except DatabaseError:
+        return True
+    moment = row[0] if row else None
+    return isinstance(moment, datetime) and abs(moment - clock.now()) <= TOLERANCE
