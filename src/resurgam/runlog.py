@@ -33,7 +33,9 @@ class RunLog:
 
     def _append(self, level: str, text: str) -> None:
         moment = self.clock.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        line = f"{moment} {level:7} {' '.join(text.split())}\n"
+        # A NUL would make a binary file of it for grep, an escape sequence would act on the terminal of `tail -f`.
+        plain = "".join(c if c.isprintable() or ord(c) > 0x9F else f"\\x{ord(c):02x}" for c in " ".join(text.split()))
+        line = f"{moment} {level:7} {plain}\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from resurgam.errors import BusyError, DatabaseError, ResurgamError, StorageError
+from resurgam.errors import BusyError, DatabaseError, ResurgamError, StateError, StorageError
 from resurgam.runlog import RunLog
 
 if TYPE_CHECKING:
@@ -37,8 +37,13 @@ def recorded(
     except BaseException as raised:
         error = as_resurgam_error(raised)
         refused = isinstance(error, BusyError)
-        state.finish_run(run, "refused" if refused else "failed", _reason(error or raised), _details(error))
-        log.error(f"{kind} {target}: {'refused' if refused else 'failed'}: {_reason(error or raised)}")
+        how: Outcome = "refused" if refused else "failed"
+        log.error(f"{kind} {target}: {how}: {_reason(error or raised)}")
+        try:
+            state.finish_run(run, how, _reason(error or raised), _details(error))
+        except StateError as untold:
+            # Often for the same reason, a full disk: it must not hide what the run itself failed for.
+            log.error(f"{kind} {target}: this could not be kept in the history: {untold.message}")
         if error is None or error is raised:
             raise
         raise error from raised
@@ -69,7 +74,7 @@ def as_resurgam_error(error: BaseException) -> ResurgamError | None:
 
 
 def _reason(error: BaseException) -> str:
-    return error.message if isinstance(error, ResurgamError) else f"{type(error).__name__}: {error}"
+    return error.message if isinstance(error, ResurgamError) else f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _details(error: ResurgamError | None) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Every run ends with a record: in the history, in the log, and as one error of ours."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from resurgam.catalog.state import State
+from resurgam.clock import SystemClock
+from resurgam.errors import BusyError, DatabaseError, ResurgamError, StorageError
+from resurgam.jobs.recorded import recorded
+from resurgam.runlog import RunLog
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with State.open(tmp_path / "state.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> RunLog:
+    return RunLog(tmp_path / "logs/backup.log", SystemClock())
+
+
+def _raise(error: BaseException) -> Callable[[], str]:
+    def act() -> str:
+        raise error
+
+    return act
+
+
+def test_a_good_and_a_degraded_run(state: State, log: RunLog) -> None:
+    assert recorded(state, log, "backup", "app", lambda: "done", lambda result: ("ok", result)) == "done"
+    recorded(state, log, "backup", "app", lambda: "half", lambda result: ("degraded", "no copy"))
+    degraded, good = state.runs()
+    assert (good.outcome, good.reason) == ("ok", "")
+    assert (degraded.outcome, degraded.reason) == ("degraded", "no copy")
+    lines = log.path.read_text().splitlines()
+    assert [" ERROR " in line for line in lines] == [False, False, False, True]
+    assert lines[1].endswith("backup app: ok: done")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "outcome"),
+    [
+        (BusyError("another one"), BusyError, "refused"),
+        (StorageError("full", "make room"), StorageError, "failed"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), StorageError, "failed"),
+        (psycopg.OperationalError("server closed\nthe connection"), DatabaseError, "failed"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "failed"),
+        (ValueError("a bug"), ValueError, "failed"),
+    ],
+)
+def test_every_end_is_recorded(
+    state: State, log: RunLog, error: BaseException, kind: type[BaseException], outcome: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        recorded(state, log, "backup", "app", _raise(error), lambda result: ("ok", ""))
+    (run,) = state.runs()
+    assert run.outcome == outcome and run.finished_at is not None
+    last = log.path.read_text().splitlines()[-1]
+    assert " ERROR " in last and run.reason in last
+    if isinstance(caught.value, ResurgamError):
+        assert run.reason == caught.value.message and run.details["code"] == caught.value.code
+
+
+def test_a_state_that_can_not_be_written_does_not_hide_why_the_run_failed(
+    state: State, log: RunLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: the backup fails for that, and its record can't be written for the same reason."""
+
+    def full(*arguments: object) -> None:
+        from resurgam.errors import StateError
+
+        raise StateError("The state can not be written: disk full.")
+
+    monkeypatch.setattr(state, "finish_run", full)
+    with pytest.raises(StorageError, match="No space left"):
+        recorded(
+            state, log, "backup", "app", _raise(OSError(errno.ENOSPC, "No space left on device")), lambda r: ("ok", "")
+        )
+    assert any(" ERROR " in line and "No space left" in line for line in log.path.read_text().splitlines())
+
+
+def test_a_log_that_can_not_be_written_fails_no_run(state: State, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    log = RunLog(tmp_path / "file/backup.log", SystemClock())
+    assert recorded(state, log, "backup", "app", lambda: 1, lambda result: ("ok", "")) == 1
+    assert "can not be written" in log.trouble
