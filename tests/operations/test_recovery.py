@@ -107,7 +107,7 @@ def test_a_restore_killed_at_every_step_of_its_journal(world: tuple[Scene, str, 
     steps = in_child(_at_step(_restore(scene, name), -1, False))
     assert steps >= 10
     seen = set()
-    for number, after in sample([(n, a) for n in range(steps) for a in (False, True)], 7, "restore steps"):
+    for number, after in sample([(n, a) for n in range(steps) for a in (False, True)], 5, "restore steps"):
         old = _accident(scene)
         assert in_child(_at_step(_restore(scene, name), number, after)) == KILLED
         seen.add(_old_or_new(_settled(scene), old, new))
@@ -124,7 +124,7 @@ def test_a_restore_killed_at_any_change_of_a_file(world: tuple[Scene, str, Finge
     _accident(scene)
     deed = _restore(scene, name, Parts(False, True, True))
     changes = count_changes(deed)
-    for number in sample(range(changes), 12, "restore changes"):
+    for number in sample(range(changes), 7, "restore changes"):
         old = _accident(scene)
         assert in_child(deed, kill_at=number) == KILLED
         _old_or_new(_settled(scene), old, replace(old, files=new.files))
@@ -148,7 +148,7 @@ def test_a_restore_killed_at_random_moments(world: tuple[Scene, str, Fingerprint
     started = time.monotonic()
     _restore(scene, name)()
     usual = time.monotonic() - started
-    for moment in sample([rng.random() * usual for _ in range(60)], 6, "restore moments"):
+    for moment in sample([rng.random() * usual for _ in range(60)], 4, "restore moments"):
         old = _accident(scene)
         _kill_after(_restore(scene, name), moment)
         _old_or_new(_settled(scene), old, new)
@@ -170,7 +170,7 @@ def test_a_backup_killed_at_any_moment_is_there_whole_or_not_at_all(world: tuple
     changes = count_changes(deed)
     kills: list[tuple[str, float]] = [("moment", rng.random() * usual) for _ in range(30)]
     kills += [("change", number) for number in range(changes)]
-    for kind, where in sample(kills, 8, "backup kills"):
+    for kind, where in sample(kills, 6, "backup kills"):
         there = set(scene.archives())
         if kind == "moment":
             _kill_after(deed, where)
