@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resurgam.catalog.catalog import Catalog
 from resurgam.clock import Clock, SystemClock
+from resurgam.errors import ResurgamError
 from resurgam.jobs.recorded import recorded
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.progress import Progress, Silent
@@ -109,7 +110,12 @@ class Service:
 
         settings = self.settings
         own = (settings.backup_dir, *((settings.remote_backup_path,) if settings.remote_backup_path else ()))
-        secrets = (*settings.secret_files, settings.backup_state_file)
+        state = settings.backup_state_file
+        secrets = (
+            *settings.secret_files,
+            *((settings.env_path,) if settings.env_path else ()),
+            *(state.with_name(state.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")),
+        )
         return Application(
             name=settings.app_name,
             folder=settings.app_dir,
@@ -292,8 +298,14 @@ class Service:
     def _recorded(
         self, kind: str, target: str, run: Callable[[], Result], outcome: Callable[[Result], tuple[Outcome, str]]
     ) -> Result:
-        self.folder.prepare()
-        return recorded(self.state, self.log, kind, target, run, outcome)
+        try:
+            self.folder.prepare()
+            state = self.state
+        except ResurgamError as error:
+            # There is no history to keep it in; whoever watches the log must see it all the same.
+            self.log.error(f"{kind} {target}: failed: {error.message}")
+            raise
+        return recorded(state, self.log, kind, target, run, outcome)
 
 
 def _backup_outcome(result: BackupResult) -> tuple[Outcome, str]:

@@ -31,6 +31,7 @@ from resurgam.operations.restore_database import (
 )
 from resurgam.operations.restore_files import Archive, FilesPlan, Places, StagedFiles, plan_files, stage_files
 from resurgam.operations.swap_paths import Kept, swap_in
+from resurgam.postgres.connection import refuse_pooler
 from resurgam.postgres.snapshot import application_lock
 from resurgam.postgres.swap import database_oid, maintenance_server, swap_databases
 
@@ -182,7 +183,9 @@ class Restoring:
     def _lock_database(self, locks: ExitStack) -> None:
         """Keep backups of the live database away, if there is one."""
         server = self.application.server.named()
-        with closing(maintenance_server(server).connect()) as session:
+        maintenance = maintenance_server(server)
+        with closing(maintenance.connect()) as session:
+            refuse_pooler(session, maintenance)
             exists = database_oid(session, str(server.database.name)) is not None
         if exists:
             try:

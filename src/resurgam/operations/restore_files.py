@@ -74,6 +74,9 @@ def plan_files(
     for entry in archive.entries():
         if files and entry.path.startswith(_FILES):
             tree = name_text(entry.path.split(b"/", 2)[1])
+            if entry.path.count(b"/") == 1 and entry.kind is not Kind.FOLDER:
+                # Nothing could stand below it: an empty folder would be swapped in for the live one.
+                raise HostileError(f"{printable(entry.path)!r} should be a folder, and is a file or a link.")
             trees[tree] = trees.get(tree, 0) + entry.size
         elif config and entry.path.startswith(_CONFIG) and entry.kind is not Kind.FOLDER:
             names.append(name_text(entry.path.removeprefix(_CONFIG)))

@@ -62,7 +62,8 @@ def verify(archive: Archive, progress: Progress) -> VerifyResult:
     """Read everything, believe nothing. Raises DamagedError, HostileError, or VerifyFailed with all that differs."""
     metadata = archive.metadata()
     dump = dump_name(metadata, archive.name)
-    progress.phase(f"Verifying {archive.name}", metadata.get("backup_size_bytes"))
+    total = metadata.get("backup_size_bytes")
+    progress.phase(f"Verifying {archive.name}", total if type(total) is int and total > 0 else None)
     seen = _walk(archive, dump, progress)
     problems = [*_check_dump(seen, dump, metadata), *_check_counts(seen, metadata, archive.foreign)]
     if problems:

@@ -30,6 +30,15 @@ PINNED = {
     "bytea_output": "hex",
 }
 _PINNED_OPTIONS = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in PINNED.items())
+# A role's or database's own settings must not end or forbid what only we can judge: a count of a large table, a swap.
+_UNHINDERED = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_read_only": "off",
+}
+_SESSION_OPTIONS = " ".join(f"-c {name}={value}" for name, value in _UNHINDERED.items())
 # The longest name PostgreSQL keeps; longer ones are cut, and then two may be the same (NAMEDATALEN - 1).
 NAME_LENGTH = 63
 
@@ -84,13 +93,23 @@ class Server:
         return make_conninfo("", **{key: value for key, value in keywords.items() if value is not None})
 
     def connect(self, *, options: str = "") -> psycopg.Connection[tuple[Any, ...]]:
-        """A session in autocommit mode with the pinned settings. DatabaseError if there is none to be had."""
+        """A session in autocommit mode with the pinned settings and no time-outs, whatever the role's own settings are.
+
+        DatabaseError if there is none to be had.
+        """
         password = self.database.password
         secret: dict[str, Any] = {} if password is None else {"password": password.reveal()}
         try:
-            return psycopg.connect(self.conninfo(options), autocommit=True, **secret)
+            conninfo = self.conninfo(f"{options} {_SESSION_OPTIONS}")
+            connection = psycopg.connect(conninfo, autocommit=True, **secret)
         except psycopg.OperationalError as error:
             raise connection_failed(error, self.describe()) from None
+        if connection.info.server_version >= 170_000:  # not known before, where the startup options would be refused
+            connection.execute("SET transaction_timeout = 0")
+        if connection.info.parameter_status("client_encoding") == "SQL_ASCII":
+            # psycopg gives text as bytes otherwise; a server of this encoding converts nothing.
+            connection.execute("SET client_encoding = 'UTF8'")
+        return connection
 
     def describe(self) -> str:
         """`database at host:port`, for messages."""
@@ -150,7 +169,7 @@ def connection_failed(error: psycopg.Error, where: str) -> DatabaseError:
 _FAILURES = (
     (
         "unsupported startup parameter",
-        "Between us and {where} stands a connection pooler (PgBouncer), through which no backup can be taken.",
+        "Between us and {where} stands a connection pooler (PgBouncer), through which backup and restore do not work.",
         "Set DB_HOST and DB_PORT to the PostgreSQL server itself.",
     ),
     (
@@ -207,7 +226,7 @@ def refuse_pooler(connection: psycopg.Connection[tuple[Any, ...]], server: Serve
     if shared:
         raise DatabaseError(
             f"Between us and {server.describe()} stands a connection pooler in transaction mode (PgBouncer or "
-            "like it), through which no backup can be taken.",
+            "like it), through which backup and restore do not work.",
             "Set DB_HOST and DB_PORT to the PostgreSQL server itself.",
         )
 

@@ -54,7 +54,8 @@ class RemoteFolder:
 
     @property
     def is_set_up(self) -> bool:
-        return (self.path / MARKER).is_file()
+        # Path.is_file() raises what a dead mount answers (ENOTCONN, ESTALE, EIO), which must not stop a backup.
+        return os.path.isfile(self.path / MARKER)  # noqa: PTH113
 
     def check(self) -> None:
         """StorageError if the marker is missing."""
