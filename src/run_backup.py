@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from resurgam.cli.memory import use_one_arena
 from resurgam.cli.stopping import StopSignals
 from resurgam.clock import SystemClock
 from resurgam.errors import ResurgamError, SettingsError
@@ -18,6 +19,7 @@ from resurgam.runlog import RunLog
 
 def main() -> int:
     """0 if the backup was taken, or BACKUP_ENABLED is false; 1 otherwise; 128 and a number if a signal ended it."""
+    use_one_arena()
     stop = StopSignals()
     stop.install()
     try:

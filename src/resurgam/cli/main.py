@@ -19,6 +19,7 @@ from resurgam.cli import exits
 from resurgam.cli.backup import backup
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.look import list_backups, show, verify
+from resurgam.cli.memory import use_one_arena
 from resurgam.cli.removal import delete, pin, prune
 from resurgam.cli.restore import restore
 from resurgam.cli.setup import completion, demo, doctor, init
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from typer._completion_classes import completion_init  # what Typer does itself with --install-completion
 
         completion_init()
+    use_one_arena()
     stop = StopSignals()
     stop.install()
     try:
