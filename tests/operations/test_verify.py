@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,19 @@ def test_dumps_that_are_not_whole(tmp_path: Path, dump: bytes) -> None:
 def test_no_dump_at_all(tmp_path: Path) -> None:
     with open_archive(_made(tmp_path, lambda f: None, None)) as opened, pytest.raises(VerifyFailed, match="holds no"):
         verify(opened, Silent())
+
+
+def test_a_folder_on_a_read_only_disk_is_verified_too(taken: tuple[Scene, Path]) -> None:
+    """It can be neither locked nor written; what is asked is whether its bytes are sound."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    scene, archive = taken
+    subprocess.run(["mount", "--bind", scene.backups, scene.backups], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", scene.backups], check=True)
+        with scene.service() as service:
+            name = archive.name.removesuffix(".tar.gz")
+            assert service.verify(name).total_files > 0
+            assert name in [backup["backup_name"] for backup in service.list_backups()]
+    finally:
+        subprocess.run(["umount", scene.backups], check=True)

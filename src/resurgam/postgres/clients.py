@@ -51,7 +51,7 @@ def find_clients(server_version: int, folder: Path | None = None, path: str | No
         f"postgresql-client-{major} (or postgresql-client, if that is {major} or newer)."
     )
     if not found:
-        raise ClientToolError(f"pg_dump not found in {place}; nothing was backed up.", hint)
+        raise ClientToolError(f"pg_dump not found in {place}, with pg_dumpall beside it; nothing was backed up.", hint)
     versions = ", ".join(sorted({tools.version for tools in found}))
     raise ClientToolError(
         f"pg_dump is too old: the server is version {major}, the newest pg_dump found is of {versions}; "

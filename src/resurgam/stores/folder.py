@@ -46,6 +46,10 @@ class BackupFolder:
     path: Path
     location = "local"
 
+    @property
+    def is_writable(self) -> bool:
+        return os.access(self.path, os.W_OK | os.X_OK)
+
     def prepare(self) -> None:
         """Make it if it is not there, and check that we may write. StorageError says what to do otherwise."""
         try:
@@ -55,7 +59,7 @@ class BackupFolder:
                 f"BACKUP_DIR {self.path} is not there and can not be made ({error.strerror}).",
                 f"mkdir -p {self.path}, and give it to the user that runs Resurgam (chown).",
             ) from None
-        if not os.access(self.path, os.W_OK | os.X_OK):
+        if not self.is_writable:
             raise StorageError(
                 f"BACKUP_DIR {self.path} is not writable: permission denied.",
                 f"chown -R {os.geteuid()}:{os.getegid()} {self.path} && chmod 755 {self.path}",
