@@ -16,9 +16,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import BusyError, ClientToolError, DatabaseError, FeatureMissing, ResurgamError, SourceError
 from resurgam.operations.restore import Parts
-from tests.clusters import Database
+from tests.clusters import Database, create_database, drop_database
 from tests.operations.namespaces import in_child, mount, needs_mounts
 from tests.operations.scene import Scene, lost, scene_for, tools
 
@@ -106,6 +107,49 @@ def test_the_answer_and_the_metadata_have_the_manuals_keys(scene: Scene) -> None
     assert metadata["backup_size_bytes"] == size
     assert metadata["backup_size_mb"] == round(size / 1048576, 3)
     assert archive.stat().st_mode & 0o777 == 0o600
+
+
+# Databases that are not quite ordinary
+
+
+def test_partitions_by_the_hash_of_an_enum_which_pg_dump_loads_through_their_root(scene: Scene) -> None:
+    scene.execute(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')",
+        "CREATE TABLE moods (mood mood, day int) PARTITION BY HASH (mood)",
+        *(f"CREATE TABLE moods_{n} PARTITION OF moods FOR VALUES WITH (MODULUS 3, REMAINDER {n})" for n in range(3)),
+        "INSERT INTO moods SELECT m, n FROM unnest(enum_range(NULL::mood)) m, generate_series(1, 5) n",
+    )
+    with scene.service() as service:
+        taken = service.backup()
+        assert ["public", "moods", 15] in taken.metadata["database"]["tables"]
+        scene.execute("DELETE FROM moods")
+        service.restore(taken.name, Parts(database=True, config=False, files=False))
+    assert scene.execute("SELECT mood::text, sum(day)::int FROM moods GROUP BY moods.mood ORDER BY moods.mood") == [
+        ("sad", 15),
+        ("ok", 15),
+        ("happy", 15),
+    ]
+
+
+def test_a_client_encoding_set_for_the_database_does_not_touch_the_dump(scene: Scene) -> None:
+    scene.execute('CREATE TABLE "naïve" (said text)', "INSERT INTO \"naïve\" VALUES ('ünïcode 😀')")
+    scene.administer(f"ALTER DATABASE \"{scene.database}\" SET client_encoding = 'LATIN1'")
+    with scene.service() as service:
+        taken = service.backup()
+        scene.administer(f"ALTER DATABASE \"{scene.database}\" SET client_encoding = 'UTF8'")
+        scene.execute('DROP TABLE "naïve"')
+        service.restore(taken.name, Parts(database=True, config=False, files=False))
+    scene.administer(f'ALTER DATABASE "{scene.database}" RESET client_encoding')
+    assert scene.execute('SELECT said FROM "naïve"') == [("ünïcode 😀",)]
+
+
+def test_a_database_whose_name_looks_like_a_connection_string(pg: EmbeddedServer, tmp_path: Path) -> None:
+    database = create_database(pg, prefix="host=nowhere dbname")
+    try:
+        with scene_for(database, tmp_path).service(BACKUP_CONFIG_FILES="none", BACKUP_FILE_TREES="none") as service:
+            service.restore(service.backup().name, Parts())
+    finally:
+        drop_database(pg, database.name)
 
 
 def test_two_backups_within_a_second_have_two_names(scene: Scene) -> None:
@@ -250,7 +294,12 @@ def test_a_session_that_is_ended_under_the_dump(scene: Scene) -> None:
       psql_pid=$({scene.server.bin}/psql -XAtq '{scene.admin}' -c "SELECT pg_terminate_backend(pid)
         FROM pg_stat_activity WHERE datname = '{scene.database}' AND application_name = 'resurgam'")
     """
-    _fails(scene, SourceError, "terminat|closed|snapshot|ended|connection", BACKUP_PG_BIN=str(tools(scene.root / "bin", scene.server.bin, script)))
+    _fails(
+        scene,
+        SourceError,
+        "terminat|closed|snapshot|ended|connection",
+        BACKUP_PG_BIN=str(tools(scene.root / "bin", scene.server.bin, script)),
+    )
 
 
 # Sources

@@ -21,6 +21,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from psycopg.conninfo import make_conninfo
+
 from resurgam.clock import Clock
 from resurgam.errors import ClientToolError
 from resurgam.postgres.clients import ClientTools
@@ -51,20 +53,25 @@ class TablesContended(ClientToolError):
 
 
 class Dump:
-    """One run of pg_dump in plain format. `blocks` reads it to its end and checks how it ended."""
+    """One run of pg_dump in plain format. `blocks` reads it to its end and checks how it ended.
+
+    `encoding` should be the database's own: nothing need be converted then, which a client_encoding set for the
+    database or role could make impossible.
+    """
 
     def __init__(
         self,
         server: Server,
         tools: ClientTools,
         snapshot: str,
+        encoding: str | None = None,
         *,
         clock: Clock,
         timeout: float | None = None,
         on_phase: Callable[[str], None] | None = None,
     ) -> None:
         self._server, self._tools, self._snapshot, self._clock = server, tools, snapshot, clock
-        self._timeout, self._on_phase = timeout, on_phase
+        self._timeout, self._on_phase, self._encoding = timeout, on_phase, encoding
         self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self.warnings: list[str] = []
 
@@ -83,6 +90,8 @@ class Dump:
                 f"--snapshot={self._snapshot}",
                 f"--dbname={access.conninfo}",
             ]
+            if self._encoding is not None:
+                command.append(f"--encoding={self._encoding}")
             process = _start(command, access.environment, access.pass_fds)
             errors = threading.Thread(target=self._watch, args=(process,), daemon=True)
             errors.start()
@@ -153,7 +162,8 @@ def dump_globals(server: Server, tools: ClientTools) -> bytes:
             f"--dbname={access.conninfo}",
         ]
         if server.database.name is not None:
-            command.append(f"--database={server.database.name}")
+            # Its value is read as a connection string where it looks like one, as a name with = in it does.
+            command.append(f"--database={make_conninfo('', dbname=server.database.name)}")
         process = _start(command, access.environment, access.pass_fds)
         try:
             out, err = process.communicate()

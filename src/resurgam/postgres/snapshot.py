@@ -26,9 +26,12 @@ _LOCKS_A_STATEMENT = 500
 # What pg_dump writes: user tables, and of an extension's own only those that it declares as configuration.
 _TABLES = """
 SELECT c.oid, n.nspname, c.relname, c.relkind = 'r' AND NOT is_member AND EXISTS (
-    SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+    SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    root_schema.nspname, root.relname
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_class root ON c.relispartition AND root.oid = pg_catalog.pg_partition_root(c.oid)
+LEFT JOIN pg_catalog.pg_namespace root_schema ON root_schema.oid = root.relnamespace
 CROSS JOIN LATERAL (
     SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d
                    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
@@ -48,12 +51,17 @@ WHERE name IN ('idle_in_transaction_session_timeout', 'idle_session_timeout', 's
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the snapshot; `has_rows` says that its data must stand in the dump."""
+    """A table of the snapshot; `has_rows` says that its data must stand in the dump.
+
+    The root is the top of the partition tree that it belongs to, None for other tables.
+    """
 
     oid: int
     schema: str
     name: str
     has_rows: bool
+    root_schema: str | None = None
+    root_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

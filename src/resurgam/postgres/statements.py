@@ -23,7 +23,7 @@ CLIENT_ONLY = frozenset(
 _CODECS = {"utf8": "utf-8", "unicode": "utf-8", "sqlascii": "utf-8", "eucjp": "euc_jp", "euccn": "gb2312",
            "euckr": "euc_kr", "koi8r": "koi8_r", "koi8": "koi8_r", "koi8u": "koi8_u", "latin9": "iso8859_15",
            "latin10": "iso8859_16", "latin5": "iso8859_9", "latin6": "iso8859_10", "latin7": "iso8859_13",
-           "latin8": "iso8859_14"}  # fmt: skip
+           "latin8": "iso8859_14", "eucjis2004": "euc_jis_2004"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

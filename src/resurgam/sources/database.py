@@ -6,6 +6,7 @@ that the snapshot shows, counted row by row as it streamed by.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from resurgam.postgres.clients import ClientTools
 from resurgam.postgres.connection import Server
 from resurgam.postgres.dump import Dump, dump_globals
 from resurgam.postgres.properties import Properties, read_properties
-from resurgam.postgres.script import Script, ScriptScanner
+from resurgam.postgres.script import CopyBlock, Script, ScriptScanner
 from resurgam.postgres.snapshot import Snapshot
 
 
@@ -92,7 +93,8 @@ def capture_database(
     row = snapshot.connection.execute("SELECT current_database(), current_setting('lc_monetary')").fetchone()
     name, lc_monetary = row if row is not None else ("", "")
     now = int(clock.now().timestamp()) * 1_000_000_000
-    dump = Dump(server, tools, snapshot.id, clock=clock, timeout=timeout, on_phase=on_phase)
+    encoding = snapshot.connection.info.parameter_status("server_encoding")
+    dump = Dump(server, tools, snapshot.id, encoding, clock=clock, timeout=timeout, on_phase=on_phase)
     scanner = ScriptScanner(keep_statements=False)
     with closing(dump.blocks()) as blocks:
         first = next(blocks, b"")  # pg_dump has all its locks before it writes
@@ -139,7 +141,19 @@ def _finished(scanner: ScriptScanner) -> Script:
 
 
 def _check_tables(script: Script, snapshot: Snapshot) -> None:
-    absent = [f"{t.schema}.{t.name}" for t in snapshot.tables if t.has_rows and (t.schema, t.name) not in script.rows]
+    """Each table has COPY data of its own, or, as a partition, a COPY of its rows into the root of its tree.
+
+    pg_dump loads through the root where the hash of a value may differ after a restore, as an enum's does.
+    """
+    through = Counter((item.table.schema, item.table.name) for item in script.items if isinstance(item, CopyBlock))
+    absent = []
+    for table in snapshot.tables:
+        if not table.has_rows or (table.schema, table.name) in script.rows:
+            continue
+        root = (table.root_schema, table.root_name or "")
+        if through[root] == 0:
+            absent.append(f"{table.schema}.{table.name}")
+        through[root] -= 1
     if absent:
         raise ClientToolError(
             f"The dump lacks the data of {len(absent)} tables that the snapshot shows: {', '.join(absent[:10])}.",
