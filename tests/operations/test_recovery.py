@@ -279,4 +279,4 @@ def _recover(service: Service) -> None:
     from resurgam.operations.recovery import recover_restores
 
     with service.folder.lock():
-        recover_restores(service.state, service.server)
+        recover_restores(service.state, service.server, service.folder.path)

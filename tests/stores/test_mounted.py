@@ -59,7 +59,7 @@ def test_sentence_12_without_the_marker_nothing_is_written_and_nothing_believed(
             lambda remote=remote: remote.copy(source, NAME),
             remote.archives,
             lambda remote=remote: remote.delete(NAME),
-            remote.sweep,
+            lambda remote=remote: remote.sweep("radiology"),
         ):
             with pytest.raises(StorageError, match="marker"):
                 act()
@@ -81,7 +81,7 @@ def test_an_interrupted_copy_leaves_nothing_visible_and_is_swept(remote: RemoteF
     assert remote.archives() == []
     assert _names(remote.path) == [f".{NAME}.tar.gz.partial"]
     (remote.path / "other.partial").write_text("")
-    remote.sweep()
+    remote.sweep("radiology")
     assert _names(remote.path) == ["other.partial"]
     remote.copy(source, NAME)
     assert remote.archives()[0].size == len(CONTENT)
@@ -155,7 +155,7 @@ def test_sentence_13_copies_work_whatever_the_mount_does_not_know(
         (tmp_path / "backing" / source.name).write_bytes(b"cut")
         remote.copy(source, NAME)
         assert (tmp_path / "backing" / source.name).read_bytes() == CONTENT
-        remote.sweep()
+        remote.sweep("radiology")
         remote.delete(NAME)
         assert _names(point) == []
 

@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
-from resurgam.catalog.facts import facts_of
+from resurgam.catalog.facts import LARGEST_SEQUENCE, facts_of
 from resurgam.catalog.models import CATALOG, CATALOG_ID, CATALOG_VERSION, copies, descriptions, from_us
 from resurgam.catalog.sqlite import Database, Fault, fault_of
 from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
@@ -52,11 +52,15 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What reading an archive told: `problem` is "" or a sentence, `metadata` the content of backup_metadata.json."""
+    """What reading an archive told: `problem` is "" or a sentence, `metadata` the content of backup_metadata.json.
+
+    Not `lasting`: it says more about the disk or our rights than about the file, which is described again next time.
+    """
 
     condition: Condition
     problem: str = ""
     metadata: Mapping[str, Any] | None = None
+    lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,9 @@ class Catalog:
         try:
             for file in changed:
                 try:
-                    described.append((file, describe(file)))
+                    description = describe(file)
+                    # No file has that inode, so the next refresh finds it changed.
+                    described.append((file if description.lasting else replace(file, inode=-1), description))
                 except FileNotFoundError:
                     gone.append(file.name)
                 count += 1
@@ -194,7 +200,7 @@ class Catalog:
     def next_sequence(self) -> int:
         """One more than the highest sequence number of any copy anywhere, 1 if there is none."""
         rows = self._retrying(lambda database: _all(database, select(func.max(copies.c.sequence))))
-        return int(rows[0][0] or 0) + 1
+        return min(int(rows[0][0] or 0) + 1, LARGEST_SEQUENCE)
 
     def forget(self, location: str, name: str) -> None:
         """Drop what is known of one copy, after it was deleted."""

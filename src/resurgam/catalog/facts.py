@@ -15,7 +15,7 @@ from resurgam.catalog.models import to_us
 
 _STAMP = re.compile(r"_backup_([0-9]{8}_[0-9]{6})\Z")
 # Beyond any true count; a forged one must not exhaust SQLite's 64 bits for those that follow.
-_LARGEST_SEQUENCE = 2**48
+LARGEST_SEQUENCE = 2**48
 _LARGEST_SIZE = 2**62
 
 
@@ -32,7 +32,7 @@ def facts_of(name: str, mtime_ns: int, metadata: Mapping[str, Any] | None) -> Fa
     """The facts; the time is the metadata's, else that in the name, else the file's."""
     metadata = metadata or {}
     sequence = metadata.get("sequence")
-    if type(sequence) is not int or not 0 < sequence <= _LARGEST_SEQUENCE:
+    if type(sequence) is not int or not 0 < sequence <= LARGEST_SEQUENCE:
         sequence = 0
     taken = _moment(metadata.get("datetime_utc")) or _moment(metadata.get("datetime")) or _stamp(name)
     return Facts(sequence, to_us(taken) if taken else mtime_ns // 1000, _database_size(metadata.get("database")))

@@ -120,7 +120,7 @@ def back_up(
     folder.prepare()
     progress.phase("Waiting for the database")
     with application_lock(application.server, application.lock_key) as holder, folder.lock():
-        recover_restores(state, application.server)
+        recover_restores(state, application.server, folder.path)
         folder.sweep()
         inventory.refresh()
         pinned = state.pinned()
@@ -248,7 +248,7 @@ def copy_to_remote(
     }
     copied: list[str] = []
     failures: list[str] = []
-    inventory.remote.sweep()
+    inventory.remote.sweep(retention.app_name)
     for record in inventory.records():
         if record.name not in wanted or record.name in there:
             continue

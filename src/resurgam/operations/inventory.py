@@ -15,7 +15,7 @@ from typing import Any
 
 from resurgam.archive.opening import open_archive
 from resurgam.catalog.catalog import BackupRecord, Catalog, Description, StoredFile
-from resurgam.errors import NotFoundError, ResurgamError
+from resurgam.errors import NotFoundError, ResurgamError, StorageError
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import SUFFIX, FoundArchive, is_backup_name
 from resurgam.stores.mounted import RemoteFolder
@@ -115,7 +115,8 @@ def describe(path: Path) -> Description:
     except NotFoundError:
         raise FileNotFoundError(path) from None
     except ResurgamError as error:
-        return Description("damaged", error.message)
+        # What could not be read (a mount that stalled, a file of another user) may be whole.
+        return Description("damaged", error.message, lasting=not isinstance(error, StorageError))
 
 
 def plain_datetime(moment: datetime) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -14,13 +15,24 @@ from resurgam.postgres.swap import database_oid, maintenance_server, wait_until_
 SWAP = "swap:"
 
 
-def recover_restores(state: State, server: Server) -> tuple[str, ...]:
-    """Settle every open journal; the caller holds the folder's lock, so their processes are dead.
+def recover_restores(state: State, server: Server, folder: Path) -> tuple[str, ...]:
+    """Settle every open journal of `folder`; the caller holds its lock, so their processes are dead.
 
+    A state file may be shared: what another folder's run began is left to that folder, whose lock and server it needs.
     Answers a sentence for each. Raises DatabaseError if the server is needed to decide and can't be asked, or
     RestoreFailed if something could not be put back; the journal then stays open for the next start.
     """
-    return tuple(_settle(state, server, journal) for journal in state.open_journals())
+    return tuple(
+        _settle(state, server, journal) for journal in state.open_journals() if not _elsewhere(journal, folder)
+    )
+
+
+def _elsewhere(journal: Journal, folder: Path) -> bool:
+    """Whether it belongs to another backup folder. One that is gone was moved or renamed: it is ours then."""
+    theirs = journal.plan.get("folder")
+    if theirs is None or theirs == os.path.realpath(folder):
+        return False
+    return journal.alive or os.path.isdir(theirs)  # noqa: PTH112 (a string of a journal)
 
 
 def settle_restore(state: State, server: Server, restore_id: str) -> None:

@@ -6,6 +6,7 @@ restore's commit. Whatever fails or dies before it leads back to the old side, w
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -136,7 +137,7 @@ class Restoring:
         """Do it. RestoreRefused with all problems before anything is touched; after any failure all is as it was."""
         started = self.clock.monotonic()
         with ExitStack() as locks, self.inventory.folder.lock():
-            recover_restores(self.state, self.application.server)
+            recover_restores(self.state, self.application.server, self.inventory.folder.path)
             if parts.database:
                 self._lock_database(locks)
             with self._opened(name, parts) as (archive, plan, restore_id):
@@ -204,7 +205,9 @@ class Restoring:
             self.state.journal_step(restore_id, step, data)
 
         database = plan.database
-        self.state.journal_begin(restore_id, {"backup": plan.name, "database": database.live if database else None})
+        folder = os.path.realpath(self.inventory.folder.path)
+        begun = {"backup": plan.name, "database": database.live if database else None, "folder": folder}
+        self.state.journal_begin(restore_id, begun)
         loaded, staged = None, StagedFiles((), ())
         try:
             if database is not None:

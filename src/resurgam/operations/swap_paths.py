@@ -141,10 +141,23 @@ def make_staging(target: Path, restore_id: str) -> Path:
 def discard_staging(staged: Path) -> None:
     """Remove a staging folder and what is in it, after a failure or a swap; what was replaced stays."""
     with _time_kept(staged):
+        if os.geteuid() != 0:
+            _let_remove(staged)
         shutil.rmtree(staged, ignore_errors=True)
         if staged.name == "new":
             with contextlib.suppress(OSError):
                 staged.parent.rmdir()
+
+
+def _let_remove(staged: Path) -> None:
+    """Folders have the backup's modes already, and what is in a read-only one can't be removed but by root."""
+    with contextlib.suppress(OSError):
+        staged.chmod(0o700)
+    for place, names, _ in os.walk(staged):
+        for path in (Path(place, name) for name in names):
+            if not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    path.chmod(0o700)
 
 
 @contextlib.contextmanager

@@ -85,21 +85,28 @@ def swap_databases(server: Server, live: str, fresh: str, previous: str, clock: 
                     "Stop the application (docker-compose stop backend) and restore again.",
                 ) from None
         except psycopg.Error as error:
-            if _arrived(server, live, oid):
+            arrived = _arrived(server, live, oid)
+            if arrived:
                 return 0.0  # the answer to our COMMIT was lost, not the commit
+            if arrived is None:
+                raise RestoreFailed(
+                    f"The server went away while the databases were swapped ({error.diag.message_primary or error}); "
+                    f"whether {live} is the old or the new one can't be told before it answers.",
+                    "Once it does, the next backup or restore settles what this one left.",
+                ) from None
             raise RestoreFailed(
                 f"The databases could not be swapped ({error.diag.message_primary or error}); {live} is as it was."
             ) from None
     raise AssertionError("unreachable")
 
 
-def _arrived(server: Server, name: str, oid: int | None) -> bool:
-    """Whether the database of that oid bears that name now; False too if the server can't be asked."""
+def _arrived(server: Server, name: str, oid: int | None) -> bool | None:
+    """Whether the database of that oid bears that name now; None if the server can't be asked."""
     try:
         with closing(server.connect()) as session:
             return oid is not None and database_oid(session, name) == oid
     except DatabaseError:
-        return False
+        return None
 
 
 def _swap(renamer: Connection, ender: Connection, names: tuple[str, str, str], clock: Clock) -> float:

@@ -96,12 +96,15 @@ class RemoteFolder:
                 f"Check space and permissions of {self.path}; the next backup tries again.",
             ) from None
 
-    def sweep(self) -> None:
-        """Remove what copies that died left behind; only while the application's lock is held."""
+    def sweep(self, app_name: str) -> None:
+        """Remove what copies of that application that died left behind; only while its lock is held.
+
+        Others may be writing here at this moment.
+        """
         self.check()
         with contextlib.suppress(OSError):  # what can't be removed harms nothing: it is hidden, and never read
             for path in self.path.iterdir():
-                if PARTIAL.fullmatch(path.name):
+                if (found := PARTIAL.fullmatch(path.name)) and found["app"] == app_name:
                     path.unlink()
 
     def delete(self, name: str) -> None:
