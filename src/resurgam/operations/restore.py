@@ -176,7 +176,9 @@ class Restoring:
                     self.application.server, script, dump, metadata, restore_id
                 )
             if parts.config or parts.files:
-                files, more, told = plan_files(archive, self.places, config=parts.config, files=parts.files)
+                files, more, told = plan_files(
+                    archive, self.places, config=parts.config, files=parts.files, metadata=metadata
+                )
                 problems, warnings = (*problems, *more), (*warnings, *told)
             date = str(metadata.get("datetime", ""))[:19]
             yield archive, RestorePlan(record.name, date, parts, database, files, problems, warnings), restore_id

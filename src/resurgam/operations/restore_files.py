@@ -6,9 +6,11 @@ archive says), a config file to its place below APP_DIR if BACKUP_CONFIG_FILES l
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,6 +31,7 @@ from resurgam.operations.swap_paths import (
 )
 from resurgam.settings import ConfigFile, FileTree
 from resurgam.sources.config import is_env_name
+from resurgam.sources.excludes import OWN_PREFIX, translate
 
 Journal = Callable[[str, dict[str, Any]], None]
 Archive = NativeArchive | ForeignArchive
@@ -65,7 +68,7 @@ class StagedFiles:
 
 
 def plan_files(
-    archive: Archive, places: Places, *, config: bool, files: bool
+    archive: Archive, places: Places, *, config: bool, files: bool, metadata: Mapping[str, Any] | None = None
 ) -> tuple[FilesPlan, tuple[str, ...], tuple[str, ...]]:
     """The plan, the problems that refuse it, and warnings; by the archive's entries alone, touching nothing."""
     trees: dict[str, int] = {}
@@ -101,7 +104,24 @@ def plan_files(
         for tree in places.trees
         if files and tree.name not in trees and tree.path.exists()
     ]
-    return plan, problems, tuple(warnings)
+    return plan, problems, (*warnings, *_left_out(plan, metadata or {}))
+
+
+def _left_out(plan: FilesPlan, metadata: Mapping[str, Any]) -> Iterator[str]:
+    """What a tree had and the backup has not, a `.env` for one: it will be missing in the folder that is swapped in."""
+    saved = metadata.get("files")
+    trees = saved.get("trees") if isinstance(saved, dict) else None
+    targets = dict(plan.trees)
+    for tree in trees if isinstance(trees, list) else ():
+        target = targets.get(str(tree.get("name"))) if isinstance(tree, dict) else None
+        for what in ("excluded", "skipped"):
+            listed = tree.get(what) if target is not None and os.path.lexists(target) else None
+            names = listed.get("names") if isinstance(listed, dict) else None
+            # What is ours (staging, what an earlier restore kept) nobody misses.
+            missed = [str(n) for n in names if f"/{OWN_PREFIX}" not in str(n)] if isinstance(names, list) else []
+            if missed:
+                shown = ", ".join(missed[:5]) + (", …" if len(missed) > 5 else "")
+                yield f"Not in the backup, so only in what is kept of {target} afterwards: {shown}."
 
 
 def stage_files(
@@ -190,12 +210,21 @@ def _config_problems(names: list[str], places: Places) -> Iterator[str]:
     for name in names:
         if is_env_name(Path(name).name):
             yield f"The backup holds {name!r}, and a .env is never restored: restore without config."
-        elif not any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns):
+        elif not any(_lists(pattern, name) for pattern in patterns):
             yield f"The backup holds the config file {name!r}, which BACKUP_CONFIG_FILES does not list: add it there."
         elif (places.app_dir / name).is_dir():
             yield f"{places.app_dir / name} should be a file, and is a folder."
     if names and not places.app_dir.is_dir():
         yield f"APP_DIR {places.app_dir} does not exist: make it, or set APP_DIR."
+
+
+def _lists(pattern: str, name: str) -> bool:
+    """Whether a line of the settings stands for that name, as Path.glob found it: `**/` may be no folder at all."""
+    if name == pattern or fnmatchcase(name, pattern):
+        return True
+    with contextlib.suppress(re.error):
+        return re.fullmatch(translate(pattern), name, re.DOTALL) is not None
+    return False
 
 
 def _space_problems(plan: FilesPlan, trees: dict[str, int], config_size: int, places: Places) -> Iterator[str]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from resurgam.errors import SettingsError
@@ -128,7 +129,29 @@ def _build(
         unavailable=tuple(name for name in sorted(v.UNAVAILABLE) if reader.is_set(name)),
     )
     _check_together(settings, reader)
-    return settings
+    return replace(settings, warnings=(*settings.warnings, *_unrestorable(settings)))
+
+
+def _unrestorable(settings: Settings) -> Iterator[str]:
+    """Trees that can be saved, and that a restore will refuse to swap: told now rather than on that day."""
+    ours = {
+        "BACKUP_DIR": settings.backup_dir,
+        "BACKUP_STATE_FILE": settings.backup_state_file,
+        "BACKUP_LOG_FILE": settings.backup_log_file,
+        "REMOTE_BACKUP_PATH": settings.remote_backup_path,
+    }
+    for tree in settings.backup_file_trees:
+        inside = [name for name, path in ours.items() if path is not None and path.is_relative_to(tree.path)]
+        inside += [
+            f"the tree {other.name}"
+            for other in settings.backup_file_trees
+            if other is not tree and other.path.is_relative_to(tree.path)
+        ]
+        if inside:
+            yield (
+                f"Inside the file tree {tree.name} ({tree.path}) lies {' and '.join(inside)}: it is backed up, but a "
+                "restore of it will be refused until one of them is moved elsewhere."
+            )
 
 
 def _check_together(settings: Settings, reader: Reader) -> None:
