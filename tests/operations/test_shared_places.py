@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import pwd
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -114,3 +117,27 @@ def test_staging_with_read_only_folders_is_removed_also_by_a_plain_user() -> Non
             finally:
                 os._exit(ended)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_foreign_archive_whose_copy_was_cut_is_copied_again(database: Database, tmp_path: Path) -> None:
+    """Where a mount knows no rename, a copy is written under its own name, and a kill leaves half of it."""
+    remote, name = tmp_path / "remote", "radiology_backup_20250101_000000"
+    scene = scene_for(database, tmp_path, REMOTE_BACKUP_ENABLED="true", REMOTE_BACKUP_PATH=str(remote))
+    scene.more |= {"BACKUP_CONFIG_FILES": "none", "BACKUP_FILE_TREES": "none", "BACKUP_RETENTION_DAYS": "9999"}
+    scene.app.mkdir()
+    with scene.service() as service:
+        list(service.set_up())
+        with tarfile.open(scene.backups / f"{name}.tar.gz", "w:gz") as archive:
+            content = json.dumps({"backup_name": name}).encode()
+            for path, data in (
+                ("backup_metadata.json", content),
+                ("database_20250101_000000.sql", os.urandom(1 << 18)),
+            ):
+                entry = tarfile.TarInfo(f"{name}/{path}")
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+        whole = (scene.backups / f"{name}.tar.gz").read_bytes()
+        (remote / f"{name}.tar.gz").write_bytes(whole[: 1 << 17])
+        assert name in service.backup().copied
+        assert (remote / f"{name}.tar.gz").read_bytes() == whole
+        assert name not in service.backup().copied

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from resurgam import __version__
 from resurgam.archive.writer import ArchiveWriter
+from resurgam.catalog.catalog import BackupCopy, BackupRecord
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
@@ -244,7 +245,7 @@ def copy_to_remote(
     there = {
         record.name
         for record in inventory.records()
-        if any(copy.location == "remote" and copy.condition != "damaged" for copy in record.copies)
+        if any(copy.location == "remote" and _whole(copy, record) for copy in record.copies)
     }
     copied: list[str] = []
     failures: list[str] = []
@@ -262,6 +263,12 @@ def copy_to_remote(
             break  # the next one would fail for the same reason, and each is tried again by the next run
     inventory.refresh()
     return tuple(copied), tuple(failures)
+
+
+def _whole(copy: BackupCopy, record: BackupRecord) -> bool:
+    """Whether a remote copy needs no other. A foreign archive has no footer that would tell of a copy that was cut."""
+    longest = max(other.size for other in record.copies if other.condition == copy.condition)
+    return copy.condition == "good" or (copy.condition == "foreign" and copy.size == longest)
 
 
 def _free_name(app_name: str, inventory: Inventory, clock: Clock) -> tuple[str, datetime]:
