@@ -143,6 +143,36 @@ def test_a_client_encoding_set_for_the_database_does_not_touch_the_dump(scene: S
     assert scene.execute('SELECT said FROM "naïve"') == [("ünïcode 😀",)]
 
 
+def test_a_login_trigger_of_the_backup_writes_nothing_while_it_is_restored(scene: Scene) -> None:
+    if scene.server.version < 17:
+        pytest.skip("event triggers on login came with 17")
+    scene.execute(
+        "CREATE TABLE logins (at timestamptz)",
+        "CREATE FUNCTION seen() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS 'BEGIN INSERT INTO logins VALUES (now()); END'",
+        "CREATE EVENT TRIGGER seen ON login EXECUTE FUNCTION seen()",
+        "ALTER EVENT TRIGGER seen ENABLE ALWAYS",
+    )
+    with scene.service() as service:
+        service.restore(service.backup().name, Parts(database=True, config=False, files=False))
+
+
+def test_the_comment_on_a_database_of_another_encoding(pg: EmbeddedServer, tmp_path: Path) -> None:
+    database = create_database(pg)
+    with psycopg.connect(pg.dsn(), autocommit=True) as session:
+        session.execute(f'DROP DATABASE "{database.name}"'.encode())
+        session.execute(f'CREATE DATABASE "{database.name}" TEMPLATE template0 ENCODING LATIN1 LOCALE "C"'.encode())
+    made = scene_for(database, tmp_path)
+    try:
+        made.execute(f"COMMENT ON DATABASE \"{database.name}\" IS E'\\u00c4rzte'")
+        with made.service(BACKUP_CONFIG_FILES="none", BACKUP_FILE_TREES="none") as service:
+            service.restore(service.backup().name, Parts())
+        comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+        assert made.execute(comment) == [("Ärzte",)]
+    finally:
+        drop_database(pg, database.name)
+
+
 def test_a_database_whose_name_looks_like_a_connection_string(pg: EmbeddedServer, tmp_path: Path) -> None:
     database = create_database(pg, prefix="host=nowhere dbname")
     try:

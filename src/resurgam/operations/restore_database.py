@@ -195,12 +195,19 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
     # Where the connections use all cores already, workers beside them cost up to 12 % (two cores, two connections).
     spare = (os.cpu_count() or 1) > connections
     options = LoadOptions(plan.facts, connections=connections, parallel_workers=None if spare else 0)
-    report = load(plan.script, plan.dump, beside.connect, options, advance)
+    quiet = _without_event_triggers(plan.facts)
+    report = load(plan.script, plan.dump, lambda: beside.connect(options=quiet), options, advance)
     progress.phase("Counting the rows")
-    _check_rows(beside, plan.script.rows, connections)
-    with closing(plan.maintenance.connect()) as session:
+    _check_rows(beside, plan.script.rows, connections, quiet)
+    # From within: what catalogs of the whole server hold, such as its comment, is kept in the database's own encoding.
+    with closing(beside.connect(options=quiet)) as session:
         refused = apply_properties(session, plan.fresh, plan.properties) if plan.properties else ()
     return LoadedDatabase(report.rows, (*report.warnings, *refused))
+
+
+def _without_event_triggers(facts: TargetFacts) -> str:
+    """Options of sessions in which the dump's own event triggers stay still; those on login would write rows."""
+    return "-c event_triggers=off" if facts.superuser and facts.server_version >= 170_000 else ""
 
 
 def drop_database(maintenance: Server, name: str) -> None:
@@ -230,12 +237,14 @@ def _end_creation(session: psycopg.Connection[Any], name: str) -> None:
         session.execute("SELECT pg_sleep(%s)", (_TRY_SECONDS,))
 
 
-def _check_rows(server: Server, expected: dict[TableName, int], connections: int) -> None:
+def _check_rows(server: Server, expected: dict[TableName, int], connections: int, options: str) -> None:
     """Ask the new database how many rows each table has, and compare with what was backed up."""
     tables = sorted(expected, key=lambda table: -expected[table])
     shares = [tables[start::connections] for start in range(connections)]
     with ThreadPoolExecutor(connections) as executor:
-        counted = [pair for pairs in executor.map(lambda share: _count(server, share), shares) for pair in pairs]
+        counted = [
+            pair for pairs in executor.map(lambda share: _count(server, share, options), shares) for pair in pairs
+        ]
     wrong = [
         f"{schema}.{table} has {count:,} rows instead of {expected[schema, table]:,}"
         for (schema, table), count in counted
@@ -248,11 +257,11 @@ def _check_rows(server: Server, expected: dict[TableName, int], connections: int
         )
 
 
-def _count(server: Server, tables: list[TableName]) -> list[tuple[TableName, int]]:
+def _count(server: Server, tables: list[TableName], options: str) -> list[tuple[TableName, int]]:
     if not tables:
         return []
     counted = []
-    with closing(server.connect(options="-c row_security=off")) as session:
+    with closing(server.connect(options=f"{options} -c row_security=off")) as session:
         for schema, table in tables:
             name = sql.Identifier(schema, table) if schema else sql.Identifier(table)
             # A foreign dump may have loaded partitions through their root, which holds no row itself.
