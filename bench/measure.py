@@ -74,12 +74,14 @@ class _MemorySampler(threading.Thread):
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all its descendants that are alive now."""
+    """A process and all its descendants that are alive now; not the copy of it that is about to become a program."""
     found = [pid]
     try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
             for child in children.read_text().split():
-                found += _family(int(child))
+                if Path(f"/proc/{child}/cmdline").read_bytes() != command:
+                    found += _family(int(child))
     except OSError:
         # It ended while we looked.
         pass

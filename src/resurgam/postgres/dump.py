@@ -111,13 +111,18 @@ class Dump:
             with contextlib.suppress(OSError):  # over the user's limit for pipes: smaller pieces, nothing worse
                 fcntl.fcntl(stdout, _F_SETPIPE_SZ, _READ)
         deadline = None if self._timeout is None else self._clock.monotonic() + self._timeout
+        # Whole blocks of one size: pg_dump writes in small pieces, whose odd sizes would fragment our memory.
+        block, filled = memoryview(bytearray(_READ)), 0
         while True:
             if deadline is not None:
                 self._wait_for(stdout, deadline)
-            block = os.read(stdout, _READ)
-            if not block:
+            count = os.readv(stdout, [block[filled:]])
+            filled += count
+            if filled == _READ or (filled and not count):
+                yield bytes(block[:filled])
+                filled = 0
+            if not count:
                 return
-            yield block
 
     def _wait_for(self, stdout: int, deadline: float) -> None:
         while not select.select([stdout], [], [], _POLL_SECONDS)[0]:
