@@ -52,11 +52,15 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class FilesPlan:
-    """What will be staged: trees by name with their targets, config files by name; `size` in bytes."""
+    """What will be staged: trees by name with their targets, config files by name; `size` in bytes.
+
+    Files with holes are not in `size` but in `sparse`, with their apparent sizes: what they take is known afterwards.
+    """
 
     trees: tuple[tuple[str, Path], ...]
     config: tuple[str, ...]
     size: int
+    sparse: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,15 @@ def plan_files(
     """The plan, the problems that refuse it, and warnings; by the archive's entries alone, touching nothing."""
     trees: dict[str, int] = {}
     names: list[str] = []
-    config_size = 0
+    config_size = sparse = 0
     for entry in archive.entries():
         if files and entry.path.startswith(_FILES):
             tree = name_text(entry.path.split(b"/", 2)[1])
             if entry.path.count(b"/") == 1 and entry.kind is not Kind.FOLDER:
                 # Nothing could stand below it: an empty folder would be swapped in for the live one.
                 raise HostileError(f"{printable(entry.path)!r} should be a folder, and is a file or a link.")
-            trees[tree] = trees.get(tree, 0) + entry.size
+            trees[tree] = trees.get(tree, 0) + (0 if entry.sparse else entry.size)
+            sparse += entry.size if entry.sparse else 0
         elif config and entry.path.startswith(_CONFIG) and entry.kind is not Kind.FOLDER:
             names.append(name_text(entry.path.removeprefix(_CONFIG)))
             config_size += entry.size
@@ -93,6 +98,7 @@ def plan_files(
         tuple((name, targets[name]) for name in trees if name in targets),
         tuple(names),
         sum(trees.values()) + config_size,
+        sparse,
     )
     problems = (
         *_tree_problems(plan, [name for name in trees if name not in targets], places),
@@ -134,7 +140,7 @@ def stage_files(
 
     def fill(staged: Path, prefix: bytes) -> None:
         entries = archive.contents(lambda entry: entry.path.startswith(prefix) or entry.path + b"/" == prefix)
-        limits = ExtractLimits(bytes=shutil.disk_usage(staged).free)
+        limits = ExtractLimits(bytes=shutil.disk_usage(staged).free + plan.sparse)
         outside = _outside(archive) if isinstance(archive, NativeArchive) else None
         report = extract(entries, prefix, staged, limits=limits, own=own, progress=progress.advance, outside=outside)
         reports.append(report)

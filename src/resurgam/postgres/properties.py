@@ -232,6 +232,8 @@ def _property_statements(name: str, properties: Properties) -> list[tuple[str, l
     for provider, label in properties.labels:
         words = sql.SQL("SECURITY LABEL FOR {} ON DATABASE {} IS {}")
         add(f"its label of {provider}", (words.format(sql.Identifier(provider), database, label), ()))
+    if properties.is_template:
+        add("that it is a template", (sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(database), ()))
     if properties.connection_limit != -1:
         words = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}")
         add("its connection limit", (words.format(database, properties.connection_limit), ()))
