@@ -17,10 +17,18 @@ import psycopg
 import pytest
 
 from resurgam.demo.cluster import EmbeddedServer
-from resurgam.errors import BusyError, ClientToolError, DatabaseError, FeatureMissing, ResurgamError, SourceError
+from resurgam.errors import (
+    BusyError,
+    ClientToolError,
+    DatabaseError,
+    FeatureMissing,
+    ResurgamError,
+    SourceError,
+    StorageError,
+)
 from resurgam.operations.restore import Parts
 from tests.clusters import Database, create_database, drop_database
-from tests.operations.namespaces import in_child, mount, needs_mounts
+from tests.operations.namespaces import in_child, mount, needs_mounts, own_mounts
 from tests.operations.scene import Scene, lost, scene_for, tools
 
 
@@ -171,6 +179,21 @@ def test_the_comment_on_a_database_of_another_encoding(pg: EmbeddedServer, tmp_p
         assert made.execute(comment) == [("Ärzte",)]
     finally:
         drop_database(pg, database.name)
+
+
+@needs_mounts
+def test_a_folder_mounted_read_only_is_called_that(scene: Scene) -> None:
+    def refused() -> str:
+        mount("--bind", scene.backups, scene.backups)
+        mount("-o", "remount,ro,bind", scene.backups)
+        with scene.service() as service, pytest.raises(StorageError) as caught:
+            service.backup()
+        return f"{caught.value.message} {caught.value.hint}"
+
+    with scene.service() as service:
+        service.backup()
+    told = in_child(refused, mounts=own_mounts)
+    assert "mounted read-only" in told and "chown" not in told
 
 
 def test_a_database_whose_name_looks_like_a_connection_string(pg: EmbeddedServer, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from resurgam.errors import SettingsError
 from resurgam.settings import FileTree, Secret, load_settings
 from tests.settings.loading import load, refusal, write_toml
 
@@ -323,6 +325,26 @@ def test_what_does_not_exist_yet_is_named(app: Path) -> None:
     )
     assert "hush" not in repr(settings)
     assert settings.warnings == ()
+
+
+def test_a_current_folder_that_may_not_be_entered_says_nothing_but_app_dir_must_be_open(tmp_path: Path) -> None:
+    """As after `su postgres` within /root."""
+    with tempfile.TemporaryDirectory() as open_to_all:  # tmp_path's parents are closed to other users
+        app, closed = Path(open_to_all, "app"), Path(open_to_all, "closed")
+        app.mkdir()
+        closed.mkdir()
+        for path, mode in ((Path(open_to_all), 0o755), (app, 0o755), (closed, 0o600)):
+            path.chmod(mode)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            assert load_settings({"APP_DIR": str(app)}, folder=closed).app_dir == app
+            with pytest.raises(SettingsError, match="may not be entered"):
+                load_settings({"APP_DIR": str(closed)}, folder=app)
+        finally:
+            if root:
+                os.seteuid(0)
 
 
 def test_importing_stays_cheap() -> None:

@@ -29,6 +29,7 @@ from resurgam.postgres.connection import Server, refuse_pooler, short_name
 from resurgam.postgres.swap import maintenance_server
 from resurgam.settings import Settings
 from resurgam.sources.excludes import OWN_PREFIX
+from resurgam.stores.folder import not_writable
 
 Status = Literal["ok", "warning", "problem"]
 _LOW = 0.2
@@ -163,7 +164,7 @@ class Doctor:
         if os.access(path, os.W_OK | os.X_OK):
             yield Check("backup folder", "ok", f"BACKUP_DIR {path} ({_kind(path)}) is writable.")
         else:
-            yield Check("backup folder", "problem", f"BACKUP_DIR {path} is not writable: permission denied.", owner)
+            yield Check("backup folder", "problem", *not_writable(path))
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & stat.S_IRWXO:
             yield Check(

@@ -62,7 +62,14 @@ def _find_config(environment: Layer, here: Path, problems: list[str]) -> tuple[L
         layer = toml_layer(path, required=True, problems=problems)
         return layer, path if layer else None
     for path in (here / CONFIG_NAME, _app_dir(environment, None, None, here) / CONFIG_NAME):
-        if path.exists():
+        try:
+            there = path.exists()
+        except PermissionError:
+            # `su postgres` within /root: a current folder that may not be entered says nothing. APP_DIR must be open.
+            there = False
+            if path.parent != here:
+                problems.append(f"{path.parent} (APP_DIR) may not be entered by this user.")
+        if there:
             layer = toml_layer(path, required=False, problems=problems)
             return layer, path if layer else None
     return None, None

@@ -60,10 +60,7 @@ class BackupFolder:
                 f"mkdir -p {self.path}, and give it to the user that runs Resurgam (chown).",
             ) from None
         if not self.is_writable:
-            raise StorageError(
-                f"BACKUP_DIR {self.path} is not writable: permission denied.",
-                f"chown -R {os.geteuid()}:{os.getegid()} {self.path} && chmod 755 {self.path}",
-            )
+            raise StorageError(*not_writable(self.path))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -144,3 +141,15 @@ class BackupFolder:
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.path).free
+
+
+def not_writable(path: Path) -> tuple[str, str]:
+    """Why nothing can be written to BACKUP_DIR, and what to do."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return (
+            f"BACKUP_DIR {path} is not writable: it is mounted read-only.",
+            "list, show and verify work as it is. To restore, mount it writable, or set BACKUP_DIR to another folder "
+            "and copy the archive there.",
+        )
+    owner = f"chown -R {os.geteuid()}:{os.getegid()} {path} && chmod 755 {path}"
+    return f"BACKUP_DIR {path} is not writable: permission denied.", owner
