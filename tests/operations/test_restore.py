@@ -30,6 +30,30 @@ def test_everything_comes_back_for_a_plain_owner(
     _round(scene_for(owned_database, tmp_path, owner_role).make())
 
 
+def test_a_table_of_another_role_comes_back_for_a_plain_owner(
+    pg: EmbeddedServer, owned_database: Database, owner_role: Role, tmp_path: Path
+) -> None:
+    """Its new owner may have it only with rights in the schema, which the dump grants last."""
+    scene = scene_for(owned_database, tmp_path, owner_role)
+    other = f"{owner_role.name}_other"
+    scene.administer(f"CREATE ROLE {other}")
+    scene.administer(f"GRANT {other} TO {owner_role.name}")
+    try:
+        scene.execute(
+            "CREATE SCHEMA ward",
+            f"GRANT ALL ON SCHEMA ward TO {other}",
+            "CREATE TABLE ward.beds (id int)",
+            f"ALTER TABLE ward.beds OWNER TO {other}",
+        )
+        with scene.service(BACKUP_CONFIG_FILES="none", BACKUP_FILE_TREES="none") as service:
+            restored = service.restore(service.backup().name, Parts())
+        assert scene.execute("SELECT tableowner::text FROM pg_tables WHERE schemaname = 'ward'") == [(other,)]
+        scene.administer(f"DROP DATABASE {restored.previous_database}")
+        scene.execute("DROP SCHEMA ward CASCADE")
+    finally:
+        scene.administer(f"DROP ROLE IF EXISTS {other}")
+
+
 def _round(scene: Scene) -> None:
     before = scene.seen()
     with scene.service() as service:

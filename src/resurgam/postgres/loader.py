@@ -29,7 +29,7 @@ from resurgam.postgres.loadruns import RunExecutor
 from resurgam.postgres.loadtargets import Targets, look_up
 from resurgam.postgres.script import CopyBlock, Item, Run, Script, Statement, TableName
 from resurgam.postgres.session import Session, base_settings, refusal
-from resurgam.postgres.statements import codec, parse_relation
+from resurgam.postgres.statements import codec, owner_of, parse_relation
 from resurgam.postgres.tokens import tokens
 
 _CLEANING = re.compile(
@@ -38,6 +38,7 @@ _CLEANING = re.compile(
 # undefined table, schema, object, function, column; see the server's errcodes.txt
 _ABSENT = frozenset({"42P01", "3F000", "42704", "42883", "42703"})
 _DEADLOCK = "40P01"
+_DENIED = "42501"
 _ATTEMPTS = 6
 
 
@@ -132,6 +133,8 @@ class _Loading:
         self.rows_copied: dict[TableName, int] = dict.fromkeys(script.rows, 0)
         self._rows_inserted: dict[TableName, int] = {}
         self._skipped: list[Skipped] = []
+        self._ending = False
+        self._owners: list[Statement] = []  # refused until the new owner has the rights that the script's end grants
 
     def run(self) -> None:
         stages = plan(self._script, self._skips)
@@ -141,6 +144,9 @@ class _Loading:
             else:
                 self._item(self._session(0), stage.item, stage.state)
                 self._bound = self._bound or _binds(stage.item)
+        self._ending = True
+        for item in self._owners:
+            self._statement(self._session(0), item)
         if self._session(0).in_transaction:
             raise RestoreFailed("The dump leaves a transaction open at its end; the live database was not touched.")
         if self._progress:
@@ -327,6 +333,10 @@ class _Loading:
                 session.execute_alone(item.text)
                 return
             except psycopg.Error as error:
+                denied = error.sqlstate == _DENIED and not session.in_transaction and not self._ending
+                if denied and owner_of(item.text, self._codec) is not None:
+                    self._owners.append(item)
+                    return
                 if error.sqlstate != _DEADLOCK or attempt + 1 == _ATTEMPTS or session.in_transaction:
                     raise refusal(error, item.line) from None
 
