@@ -290,7 +290,7 @@ class Service:
         return Restoring(
             self.application,
             self.inventory,
-            self.state,
+            lambda: self.state,
             places,
             settings.restore_connections,
             self.clock,

@@ -277,3 +277,17 @@ def test_roles_that_are_missing(pg16: EmbeddedServer, database: Database) -> Non
     assert [skipped.line for skipped in report.skipped_statements] == [2, 3]
     other = clusters.create_database(pg16, prefix=database.name)
     assert "nobody_here" in failure(pg16, other.name, dump)
+
+
+def test_a_view_that_can_not_be_refreshed_keeps_nothing_else_back(pg16: EmbeddedServer, database: Database) -> None:
+    script = (
+        b"CREATE TABLE t (id int);\nCREATE MATERIALIZED VIEW bad AS SELECT 1 / (id - 1) AS x FROM t WITH NO DATA;\n"
+        b"CREATE MATERIALIZED VIEW good AS SELECT id FROM t WITH NO DATA;\nCOPY t FROM stdin;\n1\n2\n\\.\n"
+        b"REFRESH MATERIALIZED VIEW bad;\nREFRESH MATERIALIZED VIEW good;\n"
+    )
+    report = load_into(pg16, database.name, script)
+    assert [skipped.line for skipped in report.skipped_statements] == [8]
+    assert "REFRESH MATERIALIZED VIEW bad" in report.warnings[0]
+    with psycopg.connect(database.dsn) as connection:
+        assert connection.execute("SELECT id FROM good ORDER BY id").fetchall() == [(1,), (2,)]
+        assert connection.execute("SELECT relispopulated FROM pg_class WHERE relname = 'bad'").fetchone() == (False,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +122,7 @@ class Restoring:
 
     application: Application
     inventory: Inventory
-    state: State
+    open_state: Callable[[], State]
     places: Places
     connections: int
     clock: Clock
@@ -136,14 +136,16 @@ class Restoring:
     def restore(self, name: str, parts: Parts) -> RestoreResult:
         """Do it. RestoreRefused with all problems before anything is touched; after any failure all is as it was."""
         started = self.clock.monotonic()
+        state = self.open_state()
         with ExitStack() as locks, self.inventory.folder.lock():
-            recover_restores(self.state, self.application.server, self.inventory.folder.path)
+            recover_restores(state, self.application.server, self.inventory.folder.path)
+            self.inventory.folder.sweep()
             if parts.database:
                 self._lock_database(locks)
             with self._opened(name, parts) as (archive, plan, restore_id):
                 if plan.problems:
                     raise RestoreRefused(plan.problems, "Mend these and restore again.")
-                loaded, kept, offline = self._execute(archive, plan, restore_id, locks)
+                loaded, kept, offline = self._execute(archive, plan, restore_id, locks, state)
         replaced = plan.database.previous if plan.database and plan.database.replaces else None
         return RestoreResult(
             plan=plan,
@@ -199,17 +201,17 @@ class Restoring:
                 return
 
     def _execute(
-        self, archive: Archive, plan: RestorePlan, restore_id: str, locks: ExitStack
+        self, archive: Archive, plan: RestorePlan, restore_id: str, locks: ExitStack, state: State
     ) -> tuple[LoadedDatabase | None, tuple[Kept, ...], float]:
         """Load, stage, swap. Journalled step by step; on failure everything is put back before the cause is raised."""
 
         def journal(step: str, data: dict[str, Any]) -> None:
-            self.state.journal_step(restore_id, step, data)
+            state.journal_step(restore_id, step, data)
 
         database = plan.database
         folder = os.path.realpath(self.inventory.folder.path)
         begun = {"backup": plan.name, "database": database.live if database else None, "folder": folder}
-        self.state.journal_begin(restore_id, begun)
+        state.journal_begin(restore_id, begun)
         loaded, staged = None, StagedFiles((), ())
         try:
             if database is not None:
@@ -223,7 +225,7 @@ class Restoring:
             journal("complete", {})
         finally:
             # By the journal, as after a crash: what was not committed is put back, left-overs go.
-            settle_restore(self.state, self.application.server, restore_id)
+            settle_restore(state, self.application.server, restore_id)
         return loaded, kept, offline
 
     def _swap_database(self, plan: DatabasePlan, journal: Journal) -> float:

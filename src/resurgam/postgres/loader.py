@@ -337,6 +337,13 @@ class _Loading:
                 if denied and owner_of(item.text, self._codec) is not None:
                     self._owners.append(item)
                     return
+                if (
+                    _REFRESH.match(item.text)
+                    and (error.sqlstate or "")[:2] in _OF_THE_VIEW
+                    and not session.in_transaction
+                ):
+                    self._skipped.append(Skipped(item.line, _not_refreshed(item.text, error.sqlstate)))
+                    return
                 if error.sqlstate != _DEADLOCK or attempt + 1 == _ATTEMPTS or session.in_transaction:
                     raise refusal(error, item.line) from None
 
@@ -357,6 +364,17 @@ class _Loading:
         if named is not None:
             name = (named[0].schema, named[0].name)
             self._rows_inserted[name] = self._rows_inserted.get(name, 0) + count
+
+
+_REFRESH = re.compile(rb"REFRESH\s+MATERIALIZED\s+VIEW\s", re.IGNORECASE)
+# A view's own trouble (a function it may not call, a row that can't be computed), not the server's (disk, shutdown).
+_OF_THE_VIEW = frozenset({"0A", "21", "22", "23", "42", "P0"})
+
+
+def _not_refreshed(text: bytes, sqlstate: str | None) -> str:
+    """What is derived must not keep back what is not; but it is told."""
+    statement = text.decode("utf-8", "backslashreplace").strip()[:200]
+    return f"the server could not refresh a view (SQLSTATE {sqlstate}), which is empty until this succeeds: {statement}"
 
 
 # Statements that leave nothing in the session but what settings hold; every other one may.

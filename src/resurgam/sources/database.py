@@ -118,7 +118,7 @@ def capture_database(
         client_version=tools.version,
         snapshot_at=snapshot.taken_at,
         seconds=clock.monotonic() - started,
-        warnings=tuple(dump.warnings),
+        warnings=(*dump.warnings, *_not_in_the_dump(snapshot, tools)),
         lc_monetary=lc_monetary,
     )
 
@@ -128,6 +128,24 @@ def _scanned(blocks: Iterable[bytes], scanner: ScriptScanner, on_bytes: Callable
         scanner.feed(block)
         on_bytes(len(block))
         yield block
+
+
+def _not_in_the_dump(snapshot: Snapshot, tools: ClientTools) -> Iterator[str]:
+    """From 15 on nobody but the owner may create in the schema public, so a later pg_dump takes that for granted.
+
+    Of an older server where it was revoked, it then writes no REVOKE, and a restore there gives the right back.
+    """
+    if snapshot.server_version >= 150_000 or tools.major < 15:
+        return
+    row = snapshot.connection.execute(
+        "SELECT has_schema_privilege('public', oid, 'CREATE') FROM pg_namespace WHERE nspname = 'public'"
+    ).fetchone()
+    if row is not None and not row[0]:
+        major = snapshot.server_version // 10_000
+        yield (
+            f"pg_dump {tools.version} does not save that CREATE on the schema public is revoked from PUBLIC on this "
+            f"server of version {major}: install postgresql-client-{major}, or run the REVOKE after a restore."
+        )
 
 
 def _finished(scanner: ScriptScanner) -> Script:
