@@ -6,6 +6,7 @@ while it runs. Not ru_maxrss: that starts from the parent's size at the fork.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -32,6 +33,7 @@ class Run:
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str], *, check: bool = True) -> Run:
     """Run a command to its end. CommandFailed, with its last lines, if it exits with anything but 0."""
+    os.sync()  # what an earlier command left to be written must not be paid by this one
     started = time.perf_counter()
     with subprocess.Popen(
         command,
