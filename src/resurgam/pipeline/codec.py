@@ -1,6 +1,6 @@
 """One chunk, one complete gzip member (RFC 1952), by ISA-L.
 
-Members carry no time and no name, so that equal input gives equal bytes. Everything here is one call into C per
+Members carry no time and no name, so that nothing but the input shapes them. Everything here is one call into C per
 chunk and gives up the GIL meanwhile.
 """
 
