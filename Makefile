@@ -64,7 +64,7 @@ bench: setup
 
 lock: $(VENV)/.made
 	@rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
-	@.cache/lock/bin/python -m pip install --quiet --upgrade --requirement requirements-dev.in --editable '.[demo]'
+	@.cache/lock/bin/python -m pip install --quiet --upgrade --requirement requirements-dev.in --editable '.[demo,notify]'
 	@{ sed -n '/^#/p' requirements-dev.in; \
 	   .cache/lock/bin/python -m pip freeze --exclude-editable --exclude resurgam; } > requirements-dev.txt
 	@rm -rf .cache/lock

@@ -10,11 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from resurgam.cli.memory import use_one_arena
-from resurgam.cli.stopping import StopSignals
 from resurgam.clock import SystemClock
 from resurgam.errors import ResurgamError, SettingsError
+from resurgam.memory import use_one_arena
 from resurgam.runlog import RunLog
+from resurgam.stopping import StopSignals
 
 
 def main() -> int:

@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resurgam.catalog.catalog import Catalog
 from resurgam.clock import Clock, SystemClock
-from resurgam.errors import ResurgamError
-from resurgam.jobs.recorded import recorded
+from resurgam.errors import BusyError, ResurgamError
+from resurgam.jobs.dead import log_the_dead, see_to_the_dead
+from resurgam.jobs.ended import (
+    Ended,
+    backup_ended,
+    delete_ended,
+    prune_ended,
+    restore_ended,
+    verify_all_ended,
+    verify_ended,
+)
+from resurgam.jobs.recorded import Announcer, Asked, Boundary
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.progress import Progress, Silent
 from resurgam.runlog import RunLog
@@ -24,17 +34,19 @@ from resurgam.stores.folder import BackupFolder
 from resurgam.stores.mounted import RemoteFolder
 
 if TYPE_CHECKING:
-    from resurgam.catalog.state import Outcome, State
+    from resurgam.catalog.state import State
     from resurgam.operations.backup import Application, BackupResult
     from resurgam.operations.deletion import DeleteResult
     from resurgam.operations.doctor import Check
     from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring
     from resurgam.operations.retention import PruneResult, Retention
     from resurgam.operations.verify import VerifyResult
+    from resurgam.operations.verify_all import VerifyAllResult
     from resurgam.postgres.connection import Server
 
 Result = TypeVar("Result")
 CATALOG_NAME = "catalog.sqlite"
+_LINE_SECONDS = 1.0
 DISABLED = "Backups are disabled (BACKUP_ENABLED=false); nothing was done."
 
 
@@ -46,6 +58,7 @@ class Service:
     environment: Mapping[str, str]
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=Silent)
+    asked: Asked = field(default_factory=Asked)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], progress: Progress | None = None) -> Service:
@@ -95,13 +108,17 @@ class Service:
         if state_file.parent == self.folder.path:
             self.folder.prepare()
         state = State.open(state_file, catalog_dir=self.folder.path, clock=self.clock)
-        for run in state.dead_runs():
-            self.log.error(f"{run.kind} {run.target}: failed: the process that ran it died")
+        log_the_dead(state, self.log)
         return state
 
     @cached_property
     def log(self) -> RunLog:
         return RunLog(self.settings.backup_log_file, self.clock)
+
+    @cached_property
+    def announcer(self) -> Announcer | None:
+        """Who tells people what became of a job; nobody, unless the settings name somebody."""
+        return None
 
     @cached_property
     def application(self) -> Application:
@@ -140,11 +157,11 @@ class Service:
 
     # What a user asks for
 
-    def backup(self) -> BackupResult:
-        """Take a backup, copy it, prune."""
+    def backup(self, *, wait: bool = False) -> BackupResult:
+        """Take a backup, copy it, prune. With `wait` it stands in line behind another run rather than being refused."""
         from resurgam.operations.backup import Limits, back_up, refuse_unavailable
 
-        def run() -> BackupResult:
+        def run(progress: Progress) -> BackupResult:
             refuse_unavailable(self.settings.unavailable)
             return back_up(
                 self.application,
@@ -152,12 +169,12 @@ class Service:
                 self.retention,
                 self.state,
                 clock=self.clock,
-                progress=self.progress,
+                progress=progress,
                 limits=Limits(self.settings.backup_dump_timeout, self.settings.backup_lock_timeout),
                 pg_bin=self.settings.backup_pg_bin,
             )
 
-        return self._recorded("backup", self.settings.app_name, run, _backup_outcome)
+        return self._recorded("backup", self.settings.app_name, self._in_line(run, wait), backup_ended)
 
     def list_backups(self) -> list[dict[str, Any]]:
         """The manual's list, the newest first."""
@@ -189,47 +206,59 @@ class Service:
         from resurgam.archive.opening import open_archive
         from resurgam.operations.verify import verify
 
-        def run() -> VerifyResult:
+        def run(progress: Progress) -> VerifyResult:
             self.inventory.refresh()
             record = self.inventory.find(name)
             with open_archive(self.inventory.path_of(record)) as archive:
-                return verify(archive, self.progress)
+                return verify(archive, progress)
 
         if not self.folder.is_writable:
-            return run()  # a folder on a read-only disk can be verified too, without a record of it
-        return self._recorded("verify", name, run, lambda result: ("ok", f"{result.total_files:,} files are sound"))
+            return run(self.progress)  # a folder on a read-only disk can be verified too, without a record of it
+        return self._recorded("verify", name, run, verify_ended)
 
-    def restore(self, name: str, parts: Parts) -> RestoreResult:
+    def verify_all(self) -> VerifyAllResult:
+        """Check every byte of every backup's best copy, the newest first. VerifyFailed names all that are not sound."""
+        from resurgam.operations.verify_all import verify_all
+
+        def run(progress: Progress) -> VerifyAllResult:
+            self.inventory.refresh()
+            return verify_all(self.inventory, progress)
+
+        if not self.folder.is_writable:
+            return run(self.progress)
+        return self._recorded("verify", "all", run, verify_all_ended)
+
+    def restore(self, name: str, parts: Parts, *, wait: bool = False) -> RestoreResult:
         """Restore beside the live side, check, swap."""
 
-        def run() -> RestoreResult:
+        def run(progress: Progress) -> RestoreResult:
             self.folder.prepare()
-            return self._restoring().restore(name, parts)
+            return self._restoring(progress).restore(name, parts)
 
-        return self._recorded("restore", name, run, lambda result: ("ok", f"{result.seconds:.1f} s"))
+        return self._recorded("restore", name, self._in_line(run, wait), restore_ended)
 
     def plan_restore(self, name: str, parts: Parts) -> RestorePlan:
         """What a restore would do, and what stands in its way; nothing is touched."""
-        return self._restoring().plan(name, parts)
+        return self._restoring(self.progress).plan(name, parts)
 
     def delete(self, name: str, *, local_only: bool = False, dry_run: bool = False) -> DeleteResult:
         """Delete a backup everywhere, or its local copy alone."""
         from resurgam.operations.deletion import delete
 
-        def run() -> DeleteResult:
+        def run(progress: Progress) -> DeleteResult:
             with self.folder.lock():
                 return delete(self.inventory, self.state.pinned(), name, local_only=local_only, dry_run=dry_run)
 
         if dry_run:
-            return run()
-        return self._recorded("delete", name, run, lambda result: ("ok", f"from {', '.join(result.deleted)}"))
+            return run(self.progress)
+        return self._recorded("delete", name, run, delete_ended)
 
-    def prune(self, *, dry_run: bool = False) -> PruneResult:
+    def prune(self, *, dry_run: bool = False, wait: bool = False) -> PruneResult:
         """Delete what retention no longer keeps."""
         from resurgam.operations.clocks import clocks_agree
         from resurgam.operations.retention import prune
 
-        def run() -> PruneResult:
+        def run(progress: Progress) -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
                 agree = clocks_agree(self.clock, self.folder, self.server)
@@ -237,8 +266,8 @@ class Service:
                 return prune(self.inventory, self.retention, pinned, now, clocks_agree=agree, dry_run=dry_run)
 
         if dry_run:
-            return run()
-        return self._recorded("prune", self.settings.app_name, run, _prune_outcome)
+            return run(self.progress)
+        return self._recorded("prune", self.settings.app_name, self._in_line(run, wait), prune_ended)
 
     def pin(self, name: str, *, remove: bool = False) -> str:
         """Keep a backup whatever retention says, or no longer; answers its name."""
@@ -274,7 +303,7 @@ class Service:
             *((self.log.trouble,) if self.log.trouble else ()),
         )
 
-    def _restoring(self) -> Restoring:
+    def _restoring(self, progress: Progress) -> Restoring:
         from resurgam.operations.restore import Restoring
         from resurgam.operations.restore_files import Places
 
@@ -294,28 +323,52 @@ class Service:
             places,
             settings.restore_connections,
             self.clock,
-            self.progress,
+            progress,
         )
 
+    def sweep(self) -> None:
+        """Settle restores that died, and remove partial files; nothing while another run is at work."""
+        from resurgam.operations.recovery import recover_restores
+
+        try:
+            with self.folder.lock():
+                recover_restores(self.state, self.server, self.folder.path)
+                self.folder.sweep()
+        except BusyError:
+            return
+        except ResurgamError as error:
+            self.log.warning(f"What a dead run left could not be swept yet: {error.message}")
+
+    def _in_line(self, run: Callable[[Progress], Result], wait: bool) -> Callable[[Progress], Result]:
+        """With `wait`: try again while another run is at work. What is refused as busy has done nothing."""
+
+        def run_in_line(progress: Progress) -> Result:
+            told = False
+            while True:
+                try:
+                    return run(progress)
+                except BusyError:
+                    if not told:
+                        progress.phase("Waiting for another run to end")
+                        told = True
+                    self.clock.sleep(_LINE_SECONDS)
+
+        return run_in_line if wait else run
+
     def _recorded(
-        self, kind: str, target: str, run: Callable[[], Result], outcome: Callable[[Result], tuple[Outcome, str]]
+        self,
+        kind: str,
+        target: str,
+        run: Callable[[Progress], Result],
+        ended: Callable[[Result], Ended],
     ) -> Result:
         try:
             self.folder.prepare()
             state = self.state
         except ResurgamError as error:
             # There is no history to keep it in; whoever watches the log must see it all the same.
-            self.log.error(f"{kind} {target}: failed: {error.message}")
+            self.log.error(f"{kind} {target}: failed: {error.message}", code=error.code)
             raise
-        return recorded(state, self.log, kind, target, run, outcome)
-
-
-def _backup_outcome(result: BackupResult) -> tuple[Outcome, str]:
-    line = f"{result.name}, {megabytes(result.size)} MB in {result.seconds:.1f} s"
-    return ("degraded", f"{line}; {' '.join(result.failures)}") if result.failures else ("ok", line)
-
-
-def _prune_outcome(result: PruneResult) -> tuple[Outcome, str]:
-    if result.errors:
-        return "degraded", " ".join(result.errors)
-    return "ok", f"{len(result.deleted)} deleted"
+        see_to_the_dead(state, self.log, self.announcer.died if self.announcer is not None else lambda job: None)
+        boundary = Boundary(state, self.log, self.asked, self.announcer)
+        return boundary.run(kind, target, run, ended, self.progress)

@@ -71,21 +71,21 @@ def test_a_new_state_is_private_and_survives(path: Path) -> None:
 
 def test_runs(path: Path) -> None:
     with State.open(path, clock=Watch()) as state:
-        first = state.begin_run("backup", "radiology")
-        second = state.begin_run("restore", "radiology_backup_20250104_143022")
-        assert [run.id for run in state.unfinished_runs()] == [first, second]
-        state.finish_run(first, "failed", os.fsdecode(b"no caf\xe9"), {"bytes": 12})
-        state.finish_run(second, "ok")
-        latest, before = state.runs()
+        first = state.jobs.begin("backup", "radiology")
+        second = state.jobs.begin("restore", "radiology_backup_20250104_143022")
+        assert [run.id for run in state.jobs.unfinished()] == [first, second]
+        state.jobs.finish(first, "failed", os.fsdecode(b"no caf\xe9"), {"bytes": 12})
+        state.jobs.finish(second, "ok")
+        latest, before = state.jobs.latest()
         assert (latest.id, latest.kind, latest.outcome, latest.details) == (second, "restore", "ok", {})
         assert (before.outcome, before.reason, before.details) == ("failed", "no caf\\udce9", {"bytes": 12})
         assert before.started_at == datetime(2026, 11, 22, 12, 0, 2, 123456, tzinfo=UTC)
         assert before.finished_at == datetime(2026, 11, 22, 12, 0, 4, 123456, tzinfo=UTC)
-        assert [run.id for run in state.runs(limit=1)] == [second]
-        assert [run.id for run in state.runs(kind="backup")] == [first]
-        assert state.unfinished_runs() == ()
-        with pytest.raises(StateError, match="no run 77"):
-            state.finish_run(77, "ok")
+        assert [run.id for run in state.jobs.latest(limit=1)] == [second]
+        assert [run.id for run in state.jobs.latest(kind="backup")] == [first]
+        assert state.jobs.unfinished() == ()
+        with pytest.raises(StateError, match="no job 77"):
+            state.jobs.finish(77, "ok")
 
 
 def test_pins(path: Path) -> None:
@@ -128,14 +128,14 @@ def test_journals(path: Path) -> None:
 
 
 def test_a_killed_run_is_marked_failed_and_a_living_one_is_not(path: Path) -> None:
-    killed_after_a_line("state.begin_run('backup', 'killed'); state.journal_begin('r1', {'a': 1})", path)
-    living = run_script("state.begin_run('backup', 'living'); print('ready', flush=True); sys.stdin.read()", path)
+    killed_after_a_line("state.jobs.begin('backup', 'killed'); state.journal_begin('r1', {'a': 1})", path)
+    living = run_script("state.jobs.begin('backup', 'living'); print('ready', flush=True); sys.stdin.read()", path)
     assert living.stdout is not None
     assert living.stdout.readline() == "ready\n"
     try:
         with State.open(path) as state:
-            assert [run.target for run in state.unfinished_runs()] == ["living"]
-            dead = state.runs()[1]
+            assert [run.target for run in state.jobs.unfinished()] == ["living"]
+            dead = state.jobs.latest()[1]
             assert (dead.target, dead.outcome) == ("killed", "failed")
             assert "killed" in dead.reason and dead.finished_at is not None
             (journal,) = state.open_journals()
@@ -145,12 +145,12 @@ def test_a_killed_run_is_marked_failed_and_a_living_one_is_not(path: Path) -> No
         living.kill()
         living.wait()
     with State.open(path) as state:
-        assert state.unfinished_runs() == ()
+        assert state.jobs.unfinished() == ()
     assert sorted(file.name for file in path.parent.iterdir()) == [".resurgam-state", "state.sqlite"]
 
 
 def test_a_program_started_by_a_run_does_not_keep_it_alive(path: Path) -> None:
-    body = "import subprocess\nstate.begin_run('backup', 'x')\nchild = subprocess.Popen(['sleep', '20'])"
+    body = "import subprocess\nstate.jobs.begin('backup', 'x')\nchild = subprocess.Popen(['sleep', '20'])"
     process = run_script(body + "\nprint(child.pid, flush=True)\ntime.sleep(60)", path)
     assert process.stdout is not None
     child = int(process.stdout.readline())
@@ -158,33 +158,33 @@ def test_a_program_started_by_a_run_does_not_keep_it_alive(path: Path) -> None:
     process.wait()
     try:
         with State.open(path) as state:
-            assert state.unfinished_runs() == ()
+            assert state.jobs.unfinished() == ()
     finally:
         os.kill(child, signal.SIGKILL)
 
 
 def test_without_its_sign_of_life_pid_and_start_time_decide(path: Path) -> None:
     with State.open(path) as state:
-        state.begin_run("backup", "x")
+        state.jobs.begin("backup", "x")
         (sign,) = path.parent.glob(".state.sqlite.alive-*")
         sign.unlink()
         with State.open(path) as other:
-            assert len(other.unfinished_runs()) == 1
+            assert len(other.jobs.unfinished()) == 1
         with sqlite3.connect(path) as raw:
-            raw.execute("UPDATE runs SET process = json_set(process, '$.boot', 'another boot')")
+            raw.execute("UPDATE jobs SET process = json_set(process, '$.boot', 'another boot')")
         raw.close()
         with State.open(path) as other:
-            assert other.unfinished_runs() == ()
+            assert other.jobs.unfinished() == ()
 
 
 def test_what_was_written_is_there_after_kills(path: Path) -> None:
     body = """
 for number in range(100000):
-    run = state.begin_run("backup", str(number))
+    run = state.jobs.begin("backup", str(number))
     state.journal_begin(f"r{number}", {})
     state.journal_step(f"r{number}", "step")
     state.journal_end(f"r{number}", "done")
-    state.finish_run(run, "ok")
+    state.jobs.finish(run, "ok")
     print(number, flush=True)
 """
     State.open(path).close()
@@ -201,23 +201,24 @@ for number in range(100000):
         last = max([last, *(int(line) for line in rest[:-1])])
         with State.open(path) as state:
             assert state.warnings == ()
-            state.unfinished_runs()
-            done = [run for run in state.runs(limit=100000) if run.outcome == "ok"]
+            state.jobs.unfinished()
+            done = [run for run in state.jobs.latest(limit=100000) if run.outcome == "ok"]
             assert last + 1 <= len(done) <= last + 2
-            assert len(state.runs(limit=100000)) - len(done) <= 1
+            assert len(state.jobs.latest(limit=100000)) - len(done) <= 1
             assert len(state.open_journals()) <= 1
 
 
 def test_processes_that_create_and_write_together(path: Path) -> None:
     body = (
-        "for n in range(50):\n  state.finish_run(state.begin_run('backup', args[0]), 'ok'); state.pin(args[0] + str(n))"
+        "for n in range(50):\n  state.jobs.finish(state.jobs.begin('backup', args[0]), 'ok')\n"
+        "  state.pin(args[0] + str(n))"
     )
     writers = [run_script(body, path, name) for name in "abcd"]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0, 0]
     with State.open(path) as state:
-        assert len(state.runs(limit=1000)) == 200
+        assert len(state.jobs.latest(limit=1000)) == 200
         assert len(state.pinned()) == 200
-        assert len({run.id for run in state.runs(limit=1000)}) == 200
+        assert len({run.id for run in state.jobs.latest(limit=1000)}) == 200
 
 
 @pytest.mark.parametrize("damage", ["text", "empty", "cut", "middle"])
@@ -314,8 +315,8 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_and_what_was_there_stays(path: Path) -> None:
     with State.open(path) as state:
         state.pin("b1")
-        pages = state._database.pragma("page_count")
-        state._database.pragma(f"max_page_count = {pages}")
+        pages = state._access.database.pragma("page_count")
+        state._access.database.pragma(f"max_page_count = {pages}")
         with pytest.raises(StateError, match="full"):
             for number in range(10000):
                 state.pin(f"{number:0100}")
@@ -324,10 +325,10 @@ def test_a_full_disk_is_reported_and_what_was_there_stays(path: Path) -> None:
 
 
 def test_the_migrations_make_what_the_models_say(path: Path) -> None:
-    with State.open(path) as state, state._database.read() as connection:
+    with State.open(path) as state, state._access.database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), STATE) == []
-        assert state._database.pragma("user_version") == STATE_VERSION
-        assert state._database.pragma("synchronous") == 2
+        assert state._access.database.pragma("user_version") == STATE_VERSION
+        assert state._access.database.pragma("synchronous") == 2
 
 
 def test_opening_a_current_state_does_not_import_alembic(path: Path) -> None:

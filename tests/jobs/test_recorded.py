@@ -12,7 +12,9 @@ import pytest
 from resurgam.catalog.state import State
 from resurgam.clock import SystemClock
 from resurgam.errors import BusyError, DatabaseError, ResurgamError, StorageError
-from resurgam.jobs.recorded import recorded
+from resurgam.jobs.ended import Ended
+from resurgam.jobs.recorded import Boundary
+from resurgam.operations.progress import Progress, Silent
 from resurgam.runlog import RunLog
 
 
@@ -27,22 +29,26 @@ def log(tmp_path: Path) -> RunLog:
     return RunLog(tmp_path / "logs/backup.log", SystemClock())
 
 
-def _raise(error: BaseException) -> Callable[[], str]:
-    def act() -> str:
+def _raise(error: BaseException) -> Callable[[Progress], str]:
+    def act(progress: Progress) -> str:
         raise error
 
     return act
 
 
+def _run(state: State, log: RunLog, act: Callable[[Progress], str], ended: Ended | None = None) -> str:
+    return Boundary(state, log).run("backup", "app", act, lambda result: ended or Ended("ok", result), Silent())
+
+
 def test_a_good_and_a_degraded_run(state: State, log: RunLog) -> None:
-    assert recorded(state, log, "backup", "app", lambda: "done", lambda result: ("ok", result)) == "done"
-    recorded(state, log, "backup", "app", lambda: "half", lambda result: ("degraded", "no copy"))
-    degraded, good = state.runs()
+    assert _run(state, log, lambda progress: "done") == "done"
+    _run(state, log, lambda progress: "half", Ended("degraded", "no copy"))
+    degraded, good = state.jobs.latest()
     assert (good.outcome, good.reason) == ("ok", "")
     assert (degraded.outcome, degraded.reason) == ("degraded", "no copy")
     lines = log.path.read_text().splitlines()
     assert [" ERROR " in line for line in lines] == [False, False, False, True]
-    assert lines[1].endswith("backup app: ok: done")
+    assert lines[1].endswith("backup app: ok: done [job=1 outcome=ok]")
 
 
 @pytest.mark.parametrize(
@@ -60,11 +66,11 @@ def test_every_end_is_recorded(
     state: State, log: RunLog, error: BaseException, kind: type[BaseException], outcome: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        recorded(state, log, "backup", "app", _raise(error), lambda result: ("ok", ""))
-    (run,) = state.runs()
+        _run(state, log, _raise(error))
+    (run,) = state.jobs.latest()
     assert run.outcome == outcome and run.finished_at is not None
     last = log.path.read_text().splitlines()[-1]
-    assert " ERROR " in last and run.reason in last
+    assert " ERROR " in last and run.reason in last and f"job={run.id}" in last
     if isinstance(caught.value, ResurgamError):
         assert run.reason == caught.value.message and run.details["code"] == caught.value.code
 
@@ -79,16 +85,14 @@ def test_a_state_that_can_not_be_written_does_not_hide_why_the_run_failed(
 
         raise StateError("The state can not be written: disk full.")
 
-    monkeypatch.setattr(state, "finish_run", full)
+    monkeypatch.setattr(state.jobs, "finish", full)
     with pytest.raises(StorageError, match="No space left"):
-        recorded(
-            state, log, "backup", "app", _raise(OSError(errno.ENOSPC, "No space left on device")), lambda r: ("ok", "")
-        )
+        _run(state, log, _raise(OSError(errno.ENOSPC, "No space left on device")))
     assert any(" ERROR " in line and "No space left" in line for line in log.path.read_text().splitlines())
 
 
 def test_a_log_that_can_not_be_written_fails_no_run(state: State, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     log = RunLog(tmp_path / "file/backup.log", SystemClock())
-    assert recorded(state, log, "backup", "app", lambda: 1, lambda result: ("ok", "")) == 1
+    assert _run(state, log, lambda progress: "1") == "1"
     assert "can not be written" in log.trouble

@@ -37,7 +37,7 @@ def fails(scene: Scene, kind: type[ResurgamError], match: str, **more: str) -> R
     with scene.service(**more) as service:
         with pytest.raises(kind, match=match) as caught:
             service.backup()
-        run = service.state.runs(1)[0]
+        run = service.state.jobs.latest(1)[0]
         assert (run.outcome, run.reason) == ("failed", caught.value.message)
     assert scene.archives() == before
     assert scene.leftovers() == []

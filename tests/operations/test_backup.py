@@ -157,7 +157,7 @@ def test_a_second_backup_is_refused_and_the_first_one_is_not_disturbed(scene: Sc
         with scene.service(**more) as service:
             with pytest.raises(BusyError):
                 service.backup()
-            assert service.state.runs(1)[0].outcome == "refused"
+            assert service.state.jobs.latest(1)[0].outcome == "refused"
     go.touch()
     thread.join()
     assert scene.archives() == [f"{taken[0]}.tar.gz"]
@@ -197,7 +197,7 @@ def test_a_crashed_backup_never_blocks_the_next_and_its_pg_dump_ends(scene: Scen
             except BusyError:  # the server notices within moments that its client has gone
                 assert time.monotonic() < deadline
         assert any("the process that ran it died" in line for line in scene.log_lines())
-        died = [run for run in service.state.runs() if run.outcome == "failed"]
+        died = [run for run in service.state.jobs.latest() if run.outcome == "failed"]
         assert len(died) == 1
     assert len(scene.archives()) == 1 and scene.leftovers() == []
 

@@ -98,7 +98,7 @@ def test_a_restore_during_a_backup_is_refused(scene: Scene) -> None:
         name = service.backup().name
         with scene.service() as other, other.folder.lock(), pytest.raises(BusyError):
             service.restore(name, Parts())
-        assert service.state.runs()[0].outcome == "refused"
+        assert service.state.jobs.latest()[0].outcome == "refused"
         service.restore(name, Parts())
 
 

@@ -106,7 +106,7 @@ def test_an_unmounted_disk_makes_the_run_degraded_and_the_next_one_catches_up(sc
         first = service.backup()
         assert first.failures and "marker" in first.failures[0]
         assert len(first.failures) == len(set(first.failures))
-        assert service.state.runs(1)[0].outcome == "degraded"
+        assert service.state.jobs.latest(1)[0].outcome == "degraded"
         assert list((scene.root / "remote").iterdir()) == []
         assert " ERROR " in scene.log_lines()[-1]
         marker.write_text("")
@@ -159,7 +159,7 @@ def test_a_full_remote_disk_makes_the_run_degraded_and_leaves_nothing_there(scen
             result = service.backup()
             service.verify(result.name)
             there = sorted(path.name for path in (scene.root / "remote").iterdir())
-            return result.failures, there, str(service.state.runs(2)[1].outcome)
+            return result.failures, there, str(service.state.jobs.latest(2)[1].outcome)
 
     failures, there, outcome = in_child(deed, mounts=mounts)
     assert "space" in failures[0] and outcome == "degraded"

@@ -37,7 +37,7 @@ def test_the_answer_has_the_manuals_keys(taken: tuple[Scene, Path]) -> None:
     scene, archive = taken
     with scene.service() as service:
         answer = service.verify(archive.name.removesuffix(".tar.gz")).to_json()
-        run = service.state.runs(1)[0]
+        run = service.state.jobs.latest(1)[0]
     with open_archive(archive) as opened:
         files = sum(1 for entry in opened.entries() if entry.kind is Kind.FILE)
         metadata = opened.metadata()

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import uuid
 from pathlib import Path
 
@@ -28,15 +29,17 @@ class Alive:
         self._token = ""
         self._fd = -1
         self._pid = 0
+        self._marking = threading.Lock()
 
     def mark(self) -> str:
         """JSON that identifies this process."""
-        # After a fork the child shares the parent's lock, which then would outlive the parent.
-        if self._pid != os.getpid():
-            self._token = uuid.uuid4().hex
-            self._fd = os.open(self._file(self._token), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            self._pid = os.getpid()
+        with self._marking:
+            # After a fork the child shares the parent's lock, which then would outlive the parent.
+            if self._pid != os.getpid():
+                self._token = uuid.uuid4().hex
+                self._fd = os.open(self._file(self._token), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                self._pid = os.getpid()
         start = _start_time(self._pid)
         return json.dumps(
             {"token": self._token, "pid": self._pid, "start": start, "boot": _boot_id(), "host": socket.gethostname()}

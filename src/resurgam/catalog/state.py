@@ -1,4 +1,4 @@
-"""What no archive can rebuild: the history of runs, pins, and the journals of restores under way.
+"""What no archive can rebuild: jobs, pins, the journals of restores under way, and what the service keeps.
 
 Rules:
 - What a method wrote is on the disk when it returns (synchronous=FULL).
@@ -9,39 +9,24 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from resurgam.catalog import models
+from resurgam.catalog.jobs import Jobs
 from resurgam.catalog.liveness import Alive
-from resurgam.catalog.models import from_us, to_us
+from resurgam.catalog.models import from_us
 from resurgam.catalog.sqlite import Database
-from resurgam.catalog.state_file import explained, open_state_file
+from resurgam.catalog.state_access import Access, as_json
+from resurgam.catalog.state_file import open_state_file
 from resurgam.clock import Clock, SystemClock
 from resurgam.errors import StateError
-
-Outcome = Literal["ok", "failed", "degraded", "refused"]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run of the history; `outcome` and `finished_at` are None while it is under way. Times are UTC."""
-
-    id: int
-    kind: str
-    target: str
-    started_at: datetime
-    finished_at: datetime | None
-    outcome: Outcome | None
-    reason: str
-    details: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +58,9 @@ class State:
     """
 
     def __init__(self, database: Database, path: Path, clock: Clock, warnings: tuple[str, ...]) -> None:
-        self._database = database
-        self._path = path
-        self._clock = clock
-        self._alive = Alive(path.parent, f".{path.name}.alive-")
+        self._access = Access(database, path, clock, Alive(path.parent, f".{path.name}.alive-"))
         self.warnings = warnings
+        self.jobs = Jobs(self._access)
 
     @classmethod
     def open(cls, path: Path, *, catalog_dir: Path | None = None, clock: Clock | None = None) -> State:
@@ -89,10 +72,15 @@ class State:
         database, warnings = open_state_file(path, catalog_dir or path.parent, clock)
         return cls(database, path, clock, warnings)
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._access.path
+
     def close(self) -> None:
-        """Close the file. Runs and restores that this object began and did not end then count as dead."""
-        self._alive.close()
-        self._database.close()
+        """Close the file. Jobs and restores that this object began and did not end then count as dead."""
+        self._access.alive.close()
+        self._access.database.close()
 
     def __enter__(self) -> State:
         return self
@@ -100,91 +88,43 @@ class State:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def begin_run(self, kind: str, target: str) -> int:
-        """Note that a run of that kind (`backup`, `restore`, `prune`, …) begins, and return its id."""
-        with self._write() as connection:
-            row = {"kind": kind, "target": target, "started_us": self._now(), "process": self._alive.mark()}
-            result = connection.execute(insert(models.runs).values(**row, reason="", details="{}"))
-            return int(result.inserted_primary_key[0])
-
-    def finish_run(
-        self, run_id: int, outcome: Outcome, reason: str = "", details: Mapping[str, Any] | None = None
-    ) -> None:
-        """Note how a run ended, with a sentence for the user where it is not `ok`."""
-        values = {"finished_us": self._now(), "outcome": outcome, "reason": _text(reason), "details": _json(details)}
-        with self._write() as connection:
-            found = connection.execute(update(models.runs).where(models.runs.c.id == run_id).values(**values))
-            if found.rowcount != 1:
-                raise StateError(f"The state file {self._path} knows no run {run_id}.")
-
-    def runs(self, limit: int = 50, *, kind: str | None = None) -> tuple[Run, ...]:
-        """The latest runs, newest first; those of one kind if given."""
-        query = select(models.runs).order_by(models.runs.c.id.desc()).limit(limit)
-        with self._read() as connection:
-            rows = connection.execute(query if kind is None else query.where(models.runs.c.kind == kind)).all()
-        return tuple(_run(row) for row in rows)
-
-    def unfinished_runs(self) -> tuple[Run, ...]:
-        """The runs under way, oldest first. One whose process is gone is marked failed first, and is not among them."""
-        return self._settled()[0]
-
-    def dead_runs(self) -> tuple[Run, ...]:
-        """Mark the runs as failed whose process is gone, and return those that were not marked before."""
-        return self._settled()[1]
-
-    def _settled(self) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-        query = select(models.runs).where(models.runs.c.outcome.is_(None)).order_by(models.runs.c.id)
-        with self._read() as connection:
-            rows = connection.execute(query).all()
-        dead = [row.id for row in rows if not self._alive.is_alive(row.process)]
-        if dead:
-            reason = "Its process ended without a word: killed, out of memory, or the machine stopped."
-            values = {"finished_us": self._now(), "outcome": "failed", "reason": reason}
-            with self._write() as connection:
-                # It may have been marked meanwhile.
-                open_ones = models.runs.c.id.in_(dead) & models.runs.c.outcome.is_(None)
-                connection.execute(update(models.runs).where(open_ones).values(**values))
-        return (
-            tuple(_run(row) for row in rows if row.id not in dead),
-            tuple(_run(row) for row in rows if row.id in dead),
-        )
-
     def pin(self, name: str) -> None:
         """Keep that backup from retention; again is harmless."""
-        row = {"name": name, "pinned_us": self._now()}
-        with self._write() as connection:
+        row = {"name": name, "pinned_us": self._access.now_us()}
+        with self._access.write() as connection:
             connection.execute(upsert(models.pins).values(**row).on_conflict_do_nothing())
 
     def unpin(self, name: str) -> None:
         """Give it back to retention; harmless if it was not pinned."""
-        with self._write() as connection:
+        with self._access.write() as connection:
             connection.execute(delete(models.pins).where(models.pins.c.name == name))
 
     def pinned(self) -> frozenset[str]:
         """The names of pinned backups."""
-        with self._read() as connection:
+        with self._access.read() as connection:
             return frozenset(connection.execute(select(models.pins.c.name)).scalars())
 
     def journal_begin(self, restore_id: str, plan: Mapping[str, Any]) -> None:
         """Open a restore's journal, before anything is touched. Raises StateError if that id was used before."""
-        with self._write() as connection:
-            row = {"id": restore_id, "plan": _json(plan), "process": self._alive.mark(), "started_us": self._now()}
+        with self._access.write() as connection:
+            begun = {"process": self._access.alive.mark(), "started_us": self._access.now_us()}
+            row = {"id": restore_id, "plan": as_json(plan), **begun}
             if connection.execute(select(models.restores.c.id).where(models.restores.c.id == restore_id)).first():
-                raise StateError(f"The state file {self._path} has a restore {restore_id} already.")
+                raise StateError(f"The state file {self._access.path} has a restore {restore_id} already.")
             connection.execute(insert(models.restores).values(**row))
 
     def journal_step(self, restore_id: str, step: str, data: Mapping[str, Any] | None = None) -> None:
         """Note a step, before it is taken. Raises StateError if the journal is not open."""
-        row = {"restore_id": restore_id, "step": step, "data": _json(data), "at_us": self._now()}
-        with self._write() as connection:
+        row = {"restore_id": restore_id, "step": step, "data": as_json(data), "at_us": self._access.now_us()}
+        with self._access.write() as connection:
             self._require_open(connection, restore_id)
             connection.execute(insert(models.restore_steps).values(**row))
 
     def journal_end(self, restore_id: str, outcome: str) -> None:
         """Close the journal. Raises StateError if it is not open."""
-        with self._write() as connection:
+        with self._access.write() as connection:
             self._require_open(connection, restore_id)
-            ended = {"ended_us": self._now(), "outcome": outcome}
+            ended = {"ended_us": self._access.now_us(), "outcome": outcome}
             connection.execute(update(models.restores).where(models.restores.c.id == restore_id).values(**ended))
 
     def open_journals(self) -> tuple[Journal, ...]:
@@ -202,7 +142,7 @@ class State:
 
     def _journals(self, wanted: Callable[[Any], Any]) -> tuple[Journal, ...]:
         restores, steps = models.restores, models.restore_steps
-        with self._read() as connection:
+        with self._access.read() as connection:
             chosen = wanted(restores)
             heads = connection.execute(
                 select(restores).where(chosen).order_by(restores.c.started_us, restores.c.id)
@@ -220,7 +160,7 @@ class State:
                 started_at=from_us(head.started_us),
                 ended_at=None if head.ended_us is None else from_us(head.ended_us),
                 outcome=head.outcome,
-                alive=head.outcome is None and self._alive.is_alive(head.process),
+                alive=head.outcome is None and self._access.alive.is_alive(head.process),
             )
             for head in heads
         )
@@ -229,39 +169,4 @@ class State:
         restores = models.restores
         query = select(restores.c.id).where((restores.c.id == restore_id) & restores.c.outcome.is_(None))
         if connection.execute(query).first() is None:
-            raise StateError(f"The state file {self._path} has no open restore {restore_id}.")
-
-    def _now(self) -> int:
-        return to_us(self._clock.now())
-
-    @contextmanager
-    def _read(self) -> Iterator[Any]:
-        with explained(self._path), self._database.read() as connection:
-            yield connection
-
-    @contextmanager
-    def _write(self) -> Iterator[Any]:
-        with explained(self._path), self._database.write() as connection:
-            yield connection
-
-
-def _run(row: Any) -> Run:
-    return Run(
-        id=row.id,
-        kind=row.kind,
-        target=row.target,
-        started_at=from_us(row.started_us),
-        finished_at=None if row.finished_us is None else from_us(row.finished_us),
-        outcome=row.outcome,
-        reason=row.reason,
-        details=json.loads(row.details),
-    )
-
-
-def _json(data: Mapping[str, Any] | None) -> str:
-    return json.dumps(dict(data or {}))
-
-
-def _text(text: str) -> str:
-    # A file name that is not UTF-8 comes as lone surrogates, which SQLite does not take.
-    return text.encode("utf-8", "backslashreplace").decode()
+            raise StateError(f"The state file {self._access.path} has no open restore {restore_id}.")

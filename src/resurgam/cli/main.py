@@ -19,12 +19,12 @@ from resurgam.cli import exits
 from resurgam.cli.backup import backup
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.look import list_backups, show, verify
-from resurgam.cli.memory import use_one_arena
 from resurgam.cli.removal import delete, pin, prune
 from resurgam.cli.restore import restore
 from resurgam.cli.setup import completion, demo, doctor, init
-from resurgam.cli.stopping import StopSignals
 from resurgam.errors import ResurgamError
+from resurgam.memory import use_one_arena
+from resurgam.stopping import StopSignals
 
 _COMPLETE = "_RESURGAM_COMPLETE"
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in exits.MEANINGS)

@@ -1,56 +1,125 @@
-"""The job boundary: the one place that catches everything, so that no run ends without a record of how.
+"""The job boundary: the one place that catches everything, so that no job ends without a record of how.
 
-What it catches it records and raises again; nothing is swallowed here.
+What it catches it records and raises again; nothing is swallowed here. Around the operation it keeps the job's row:
+begun, how far, asked to be cancelled, ended; it writes the log's lines, and tells the announcer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from resurgam.errors import BusyError, DatabaseError, ResurgamError, StateError, StorageError
+from resurgam.jobs.ended import Ended
+from resurgam.jobs.followed import Followed
+from resurgam.operations.progress import Progress
 from resurgam.runlog import RunLog
 
 if TYPE_CHECKING:
-    from resurgam.catalog.state import Outcome, State
+    from resurgam.catalog.jobs import Job, Origin, Outcome
+    from resurgam.catalog.state import State
 
 Result = TypeVar("Result")
 
 
-def recorded(
-    state: State,
-    log: RunLog,
-    kind: str,
-    target: str,
-    operation: Callable[[], Result],
-    outcome: Callable[[Result], tuple[Outcome, str]],
-) -> Result:
-    """Run an operation, and keep its history and log. `outcome` tells `ok` from `degraded`, with a line for the log.
+class Announcer(Protocol):
+    """Who tells people. Nothing that fails in it comes out."""
 
-    Raises ResurgamError for whatever the system or the server did; anything else (a bug, an interrupt) passes
-    through as it is, recorded as well.
+    def started(self, kind: str, target: str) -> None:
+        """A job begins."""
+
+    def ended(self, job: Job) -> None:
+        """A job has ended; its row says how."""
+
+    def died(self, job: Job) -> None:
+        """A job's process had died; its row says so now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked for a job, and from where. `job_id`: the row that a worker took over, else one is made.
+
+    `cancel` unwinds the main thread as Ctrl-C does; without it a job can't be cancelled.
     """
-    run = state.begin_run(kind, target)
-    log.info(f"{kind} {target}: started")
-    try:
-        result = operation()
-    except BaseException as raised:
-        error = as_resurgam_error(raised)
-        refused = isinstance(error, BusyError)
-        how: Outcome = "refused" if refused else "failed"
-        log.error(f"{kind} {target}: {how}: {_reason(error or raised)}")
+
+    origin: Origin = "cli"
+    actor: str = ""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    job_id: int | None = None
+    cancel: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """What every job runs within."""
+
+    state: State
+    log: RunLog
+    asked: Asked = field(default_factory=Asked)
+    announcer: Announcer | None = None
+
+    def run(
+        self,
+        kind: str,
+        target: str,
+        operation: Callable[[Progress], Result],
+        ended: Callable[[Result], Ended],
+        progress: Progress,
+    ) -> Result:
+        """Run an operation, and keep its history and log.
+
+        Raises ResurgamError for whatever the system or the server did; anything else (a bug, an interrupt) passes
+        through as it is, recorded as well.
+        """
+        asked, jobs = self.asked, self.state.jobs
+        job = asked.job_id or jobs.begin(kind, target, origin=asked.origin, actor=asked.actor, request=asked.request)
+        self.log.info(f"{kind} {target}: started", job=job, origin=asked.origin, actor=asked.actor)
+        if self.announcer is not None:
+            self.announcer.started(kind, target)
         try:
-            state.finish_run(run, how, _reason(error or raised), _details(error))
-        except StateError as untold:
-            # Often for the same reason, a full disk: it must not hide what the run itself failed for.
-            log.error(f"{kind} {target}: this could not be kept in the history: {untold.message}")
-        if error is None or error is raised:
-            raise
-        raise error from raised
-    ended, line = outcome(result)
-    state.finish_run(run, ended, "" if ended == "ok" else line, {})
-    (log.info if ended == "ok" else log.error)(f"{kind} {target}: {ended}: {line}")
-    return result
+            with Followed(progress, jobs, job, self.log, asked.cancel) as followed:
+                result = operation(followed)
+        except BaseException as raised:
+            error = as_resurgam_error(raised)
+            try:
+                how, reason = self._how_it_failed(job, error, raised)
+                self._tell(kind, target, job, how, reason, error)
+                jobs.finish(job, how, reason, _details(error))
+                self._announce(job)
+            except StateError as untold:
+                # Often for the same reason, a full disk: it must not hide what the job itself failed for.
+                self.log.error(f"{kind} {target}: this could not be kept in the history: {untold.message}", job=job)
+            if error is None or error is raised:
+                raise
+            raise error from raised
+        end = ended(result)
+        jobs.finish(job, end.outcome, "" if end.outcome == "ok" else end.line, {"result": dict(end.result)})
+        self._tell(kind, target, job, end.outcome, end.line, None)
+        self._announce(job)
+        return result
+
+    def _how_it_failed(self, job: int, error: ResurgamError | None, raised: BaseException) -> tuple[Outcome, str]:
+        if isinstance(error, BusyError):
+            return "refused", error.message
+        if not isinstance(raised, Exception) and self._was_cancelled(job):
+            return "cancelled", "It was cancelled on request; what was under way was undone."
+        return "failed", _reason(error or raised)
+
+    def _was_cancelled(self, job: int) -> bool:
+        try:
+            return self.state.jobs.get(job).cancel_requested
+        except StateError:
+            return False
+
+    def _tell(self, kind: str, target: str, job: int, how: Outcome, line: str, error: ResurgamError | None) -> None:
+        level = {"ok": "INFO", "cancelled": "WARNING"}.get(how, "ERROR")
+        code = None if error is None else error.code
+        self.log.append(level, f"{kind} {target}: {how}: {line}", job=job, outcome=how, code=code)
+
+    def _announce(self, job: int) -> None:
+        if self.announcer is not None:
+            self.announcer.ended(self.state.jobs.get(job))
 
 
 def as_resurgam_error(error: BaseException) -> ResurgamError | None:

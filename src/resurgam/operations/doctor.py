@@ -223,7 +223,7 @@ class Doctor:
                 f"The restore {journal.restore_id} did not end; it will be finished or put back.",
                 "The next backup or restore does so.",
             )
-        for run in state.runs(1):
+        for run in state.jobs.latest(1):
             if run.outcome in ("failed", "degraded"):
                 yield Check(
                     "last run",

@@ -19,7 +19,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from resurgam.errors import DatabaseError
-from resurgam.settings import Database
+from resurgam.settings import Database, inherited
 
 # COPY's output depends on these; a dump and all that is compared with it must see the same.
 PINNED = {
@@ -56,7 +56,7 @@ class ToolAccess:
 class Server:
     """How to reach one database, and others on the same server.
 
-    `environment` is what client tools inherit, less our own secrets; `connect_timeout` is in seconds.
+    Of `environment` client tools inherit what `inherited` lets pass; `connect_timeout` is in seconds.
     """
 
     database: Database
@@ -119,7 +119,7 @@ class Server:
     @contextmanager
     def tool_access(self) -> Iterator[ToolAccess]:
         """An environment for pg_dump and its kin: pinned settings, and a password that only libpq reads."""
-        environment = {key: value for key, value in self.environment.items() if key not in _WITHHELD}
+        environment = {key: value for key, value in inherited(self.environment).items() if key not in _WITHHELD}
         environment |= {"LC_MESSAGES": "C", "PGAPPNAME": "resurgam"}
         if self.database.password is None:
             yield ToolAccess(environment, (), self.conninfo())
@@ -128,10 +128,9 @@ class Server:
             yield ToolAccess({**environment, "PGPASSFILE": path}, fds, self.conninfo())
 
 
-# Ours, or able to change how a tool speaks. libpq's other variables (PGSSLMODE, PGSERVICEFILE…) pass.
+# Able to change what a tool connects to, or how it speaks.
 _WITHHELD = frozenset({
-    "PGPASSWORD", "DB_PASSWORD", "DATABASE_URL", "PGDATABASE", "PGHOST", "PGPORT", "PGUSER", "PGOPTIONS",
-    "BACKUP_ENCRYPTION_KEY", "LC_ALL", "LANGUAGE", "PG_COLOR", "PGTZ", "PGDATESTYLE", "PGCLIENTENCODING",
+    "PGDATABASE", "PGHOST", "PGPORT", "PGUSER", "PGOPTIONS", "LC_ALL", "PGTZ", "PGDATESTYLE", "PGCLIENTENCODING",
 })  # fmt: skip
 
 

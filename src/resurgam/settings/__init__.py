@@ -8,17 +8,20 @@ Plain dataclasses rather than pydantic-settings: importing that took 131 ms here
 only where a `.env` exists), which `resurgam list` would pay at every start; and it reports the first of a
 secret and its _FILE, not the conflict.
 
-    model.py       the values: Settings, Database, ConfigFile, FileTree, Secret
+    model.py, service_model.py, secret.py   the values
     parse.py       one text to one value
-    variables.py   every variable with its default and its meaning
+    table.py, variables.py, service_variables.py   every variable with its default and its meaning
     layers.py      the places that settings come from, and who may write to them
     connection.py  DB_*, PG*, DATABASE_URL
-    load.py        the assembly, and the rules between settings
+    load.py, load_service.py   the assembly, and the rules between settings
+    inherited.py   what a program that we start is given of the environment
 """
 
 from __future__ import annotations
 
+from resurgam.settings.inherited import inherited
 from resurgam.settings.load import load_settings
-from resurgam.settings.model import ConfigFile, Database, FileTree, Secret, Settings
+from resurgam.settings.model import ConfigFile, Database, FileTree, Settings
+from resurgam.settings.secret import Secret
 
-__all__ = ["ConfigFile", "Database", "FileTree", "Secret", "Settings", "load_settings"]
+__all__ = ["ConfigFile", "Database", "FileTree", "Secret", "Settings", "inherited", "load_settings"]

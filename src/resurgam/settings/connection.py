@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from resurgam.settings.layers import Layer, Reader
-from resurgam.settings.model import Database, Secret
+from resurgam.settings.model import Database
+from resurgam.settings.secret import Secret
 from resurgam.settings.variables import (
     DATABASE_URL,
     DB_HOST,

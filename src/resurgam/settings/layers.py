@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resurgam.settings.model import Secret
 from resurgam.settings.parse import Raw, T
-from resurgam.settings.variables import SECRETS, SecretVariable, Variable, known_names
+from resurgam.settings.secret import Secret
+from resurgam.settings.table import SecretVariable, Variable
+from resurgam.settings.variables import SECRETS, known_names
 
 _SECRET_FILE_LIMIT = 65536
 _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")

@@ -15,9 +15,10 @@ from resurgam.errors import SettingsError
 from resurgam.settings import variables as v
 from resurgam.settings.connection import read_connection
 from resurgam.settings.layers import Layer, Reader, did_you_mean, dotenv_layer, environment_layer, toml_layer
+from resurgam.settings.load_service import read_service
 from resurgam.settings.model import ConfigFile, FileTree, Settings
 from resurgam.settings.parse import quoted
-from resurgam.settings.variables import Variable
+from resurgam.settings.table import Variable
 
 CONFIG_VARIABLE = "RESURGAM_CONFIG"
 CONFIG_NAME = "resurgam.toml"
@@ -129,6 +130,7 @@ def _build(
         backup_connect_timeout=reader.value(v.BACKUP_CONNECT_TIMEOUT),
         backup_pg_bin=path_or_none(v.BACKUP_PG_BIN),
         restore_connections=reader.optional(v.RESTORE_CONNECTIONS) or min(4, os.cpu_count() or 1),
+        **read_service(reader),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,
         secret_files=tuple(reader.secret_files),

@@ -7,43 +7,13 @@ None meaning no limit.
 from __future__ import annotations
 
 import dataclasses
-import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-
-class Secret:
-    """A text that no repr, log line, traceback or JSON shows; `reveal` is the one way to it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The secret itself: for a passfile or a connection, never for a message."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        mine, theirs = (text.encode("utf-8", "surrogateescape") for text in (self._text, other._text))
-        return hmac.compare_digest(mine, theirs)
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a Secret is not pickled")
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
+from resurgam.settings.secret import Secret
+from resurgam.settings.service_model import HealthLimits, Hooks, JwtRules, Messages, Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +88,12 @@ class Settings:
     backup_connect_timeout: float | None
     backup_pg_bin: Path | None
     restore_connections: int
+    schedule: Schedule = field(default_factory=Schedule)
+    jwt: JwtRules | None = None
+    messages: Messages = field(default_factory=Messages)
+    hooks: Hooks = field(default_factory=Hooks)
+    health: HealthLimits = field(default_factory=HealthLimits)
+    on_shutdown: Literal["cancel", "finish"] = "cancel"
     config_path: Path | None = None
     env_path: Path | None = None
     secret_files: tuple[Path, ...] = ()
@@ -127,8 +103,8 @@ class Settings:
     def public(self) -> dict[str, object]:
         """The settings as JSON-ready values, for `doctor`; a secret shows only as whether it is set."""
         shown: dict[str, object] = {}
-        for field in dataclasses.fields(self):
-            shown[field.name] = _public(getattr(self, field.name))
+        for one in dataclasses.fields(self):
+            shown[one.name] = _public(getattr(self, one.name))
         return shown
 
 
@@ -137,8 +113,10 @@ def _public(value: object) -> object:
         return "set"
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, (ConfigFile, FileTree, Database)):
-        return {field.name: _public(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple):
+    if dataclasses.is_dataclass(value):
+        return {one.name: _public(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {" ".join(key) if isinstance(key, tuple) else str(key): _public(item) for key, item in value.items()}
+    if isinstance(value, (tuple, frozenset)):
         return [_public(item) for item in value]
     return value

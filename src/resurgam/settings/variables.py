@@ -2,38 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic
-
 from resurgam.settings import parse
-from resurgam.settings.parse import Raw, T_co
-
-
-@dataclass(frozen=True, slots=True)
-class Variable(Generic[T_co]):
-    """A variable that is no secret.
-
-    `default` is written as a user would write it; "" means that there is none or that it follows from another
-    setting, which `shown` then says for the reader. `names_programs`: whoever may set it chooses what is
-    executed.
-    """
-
-    name: str
-    parse: Callable[[Raw], T_co]
-    default: str
-    meaning: str
-    shown: str = ""
-    names_programs: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SecretVariable:
-    """A variable whose value is never shown; NAME_FILE names a file that holds it."""
-
-    name: str
-    meaning: str
-
+from resurgam.settings.service_variables import SERVICE_GROUPS
+from resurgam.settings.table import SecretVariable, Variable
 
 APP_NAME = Variable(
     "APP_NAME", parse.app_name, "radiology", "Begins the name of every backup: `NAME_backup_YYYYMMDD_HHMMSS`."
@@ -201,9 +172,13 @@ GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = 
         "Remote copies",
         (REMOTE_BACKUP_ENABLED, REMOTE_BACKUP_PATH, REMOTE_BACKUP_RETENTION_DAYS, REMOTE_MAX_BACKUPS),
     ),
+    *SERVICE_GROUPS,
 )
 
-SECRETS = frozenset({"DB_PASSWORD", "DATABASE_URL", "PGPASSWORD", "BACKUP_ENCRYPTION_KEY"})
+SECRETS = frozenset(
+    {variable.name for _, group in GROUPS for variable in group if isinstance(variable, SecretVariable)}
+    | {"PGPASSWORD", "BACKUP_ENCRYPTION_KEY"}
+)
 
 
 def known_names() -> frozenset[str]:

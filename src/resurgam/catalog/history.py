@@ -1,0 +1,75 @@
+"""What health asks of the jobs: few, narrow rows, however many jobs there are and however long their results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from resurgam.catalog.jobs import Outcome
+from resurgam.catalog.models import from_us
+from resurgam.catalog.models import jobs as table
+from resurgam.catalog.state_access import Access
+
+KINDS = ("backup", "delete", "prune", "restore", "verify")
+# A backup every ten minutes for 30 days is 4,320.
+_LOOKED_AT = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A job that has ended. `seconds` is how long it ran, by the wall clock; never negative."""
+
+    id: int
+    kind: str
+    target: str
+    outcome: Outcome
+    started_at: datetime
+    finished_at: datetime
+    seconds: float
+    reason: str
+    hint: str = ""
+
+
+class History:
+    """The jobs that have ended. Every method raises StateError where the file can not be read."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def counts(self, since_us: int) -> dict[tuple[str, Outcome], int]:
+        """How many jobs of each kind and outcome were started at or after that microsecond."""
+        counted: dict[tuple[str, Outcome], int] = {}
+        with self._access.read() as connection:
+            for kind in KINDS:
+                query = select(table.c.started_us, table.c.outcome).where(table.c.kind == kind)
+                for started, outcome in connection.execute(query.order_by(table.c.id.desc()).limit(_LOOKED_AT)):
+                    if outcome is not None and started >= since_us:
+                        counted[kind, outcome] = counted.get((kind, outcome), 0) + 1
+        return counted
+
+    def last(self, kind: str, outcomes: tuple[Outcome, ...], limit: int = 1) -> tuple[Run, ...]:
+        """The latest jobs of a kind that ended in one of these ways, newest first."""
+        c = table.c
+        query = select(
+            c.id, c.kind, c.target, c.outcome, c.started_us, c.begun_us, c.finished_us, c.reason, c.details
+        ).where((c.kind == kind) & c.outcome.in_(outcomes))
+        with self._access.read() as connection:
+            rows = connection.execute(query.order_by(c.id.desc()).limit(limit)).all()
+        return tuple(
+            Run(
+                id=row.id,
+                kind=row.kind,
+                target=row.target,
+                outcome=row.outcome,
+                started_at=from_us(row.started_us),
+                finished_at=from_us(row.finished_us),
+                seconds=max(0, row.finished_us - (row.begun_us or row.started_us)) / 1e6,
+                reason=row.reason,
+                # The result of a success can be long, and is not needed.
+                hint="" if row.outcome == "ok" else str(json.loads(row.details).get("hint", "")),
+            )
+            for row in rows
+        )

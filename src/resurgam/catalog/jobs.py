@@ -1,0 +1,304 @@
+"""Jobs: whatever anyone asked for, while it waits, while it runs, and afterwards as history.
+
+Rules:
+- A job belongs to the process whose sign of life stands in its row. Dead process, failed job: `settle_dead` says so.
+- Of `EXCLUSIVE` kinds one is under way in a state, and one waits at most; `submit` decides that in one transaction. The
+  locks of the operations themselves (docs/ordering.md) hold beyond it, also against those who use another state.
+- Only whoever runs a job finishes it, once.
+- The request holds names and switches, never a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import delete, insert, select, update
+
+from resurgam.catalog.models import from_us, job_lines
+from resurgam.catalog.models import jobs as table
+from resurgam.catalog.state_access import Access, as_json, as_text
+from resurgam.errors import BusyError, NotFoundError, StateError
+
+Outcome = Literal["ok", "failed", "degraded", "refused", "cancelled"]
+JobState = Literal["queued", "running", "ok", "failed", "degraded", "refused", "cancelled"]
+Origin = Literal["cli", "api", "schedule", "python"]
+# They change the backup folder or the application, and so exclude each other.
+EXCLUSIVE = frozenset({"backup", "restore", "prune", "delete"})
+_KEPT_LINES = 500
+_DIED = "Its process ended without a word: killed, out of memory, or the machine stopped."
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job. Times are UTC; `begun_at` is None while it is queued, `finished_at` and `outcome` until it has ended.
+
+    `request` is what was asked for; `details` hold `code` and `hint` of a failure, and the `result` of a success;
+    `done` and `total` are bytes of the present phase.
+    """
+
+    id: int
+    kind: str
+    target: str
+    started_at: datetime
+    begun_at: datetime | None
+    finished_at: datetime | None
+    outcome: Outcome | None
+    reason: str
+    details: dict[str, Any]
+    origin: Origin
+    actor: str
+    request: dict[str, Any]
+    phase: str
+    done: int
+    total: int | None
+    cancel_requested: bool
+
+    @property
+    def state(self) -> JobState:
+        """Where it stands, in one word."""
+        if self.outcome is not None:
+            return self.outcome
+        return "queued" if self.begun_at is None else "running"
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A line of a job's log."""
+
+    at: datetime
+    level: str
+    text: str
+
+
+class Jobs:
+    """The jobs of one state. Every method raises StateError where the file can not be read or written."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def begin(
+        self,
+        kind: str,
+        target: str,
+        *,
+        origin: Origin = "cli",
+        actor: str = "",
+        request: Mapping[str, Any] | None = None,
+    ) -> int:
+        """A job that this process begins at once, whatever else is under way; its id."""
+        now = self._access.now_us()
+        with self._access.write() as connection:
+            return self._insert(connection, kind, target, origin, actor, request, now, begun=now)
+
+    def submit(
+        self,
+        kind: str,
+        target: str,
+        *,
+        origin: Origin,
+        actor: str,
+        request: Mapping[str, Any] | None = None,
+        wait: bool = False,
+    ) -> int:
+        """Queue a job, which a worker then takes over by `take_over`; its id.
+
+        BusyError where it is of an exclusive kind and another such job is under way; with `wait` it may stand in line
+        behind that one, but not behind one that waits already.
+        """
+        self.settle_dead()
+        now = self._access.now_us()
+        with self._access.write() as connection:
+            if kind in EXCLUSIVE:
+                others = connection.execute(_open_jobs().where(table.c.kind.in_(EXCLUSIVE))).all()
+                if others and (not wait or len(others) > 1):
+                    first = _job(others[0])
+                    raise BusyError(
+                        f"A {first.kind} is under way (job {first.id}); this {kind} was not started.",
+                        "Wait until it has ended, or cancel it.",
+                    )
+            return self._insert(connection, kind, target, origin, actor, request, now, begun=None)
+
+    def take_over(self, job_id: int) -> Job:
+        """The worker's first act: the job is now this process's, and begun. StateError if it is not queued any more."""
+        mine = {"process": self._access.alive.mark(), "begun_us": self._access.now_us()}
+        queued = (table.c.id == job_id) & table.c.outcome.is_(None) & table.c.begun_us.is_(None)
+        with self._access.write() as connection:
+            if connection.execute(update(table).where(queued).values(**mine)).rowcount != 1:
+                raise StateError(f"Job {job_id} is not waiting to be run.")
+        return self.get(job_id)
+
+    def progress(self, job_id: int, phase: str, done: int, total: int | None) -> bool:
+        """Note how far it is; answers whether somebody asked for it to be cancelled."""
+        told = {"phase": as_text(phase), "done": done, "total": total}
+        with self._access.write() as connection:
+            connection.execute(update(table).where(table.c.id == job_id).values(**told))
+            query = select(table.c.cancel_us).where(table.c.id == job_id)
+            return connection.execute(query).scalar() is not None
+
+    def say(self, job_id: int, level: str, text: str) -> None:
+        """Add a line to its log."""
+        row = {"job_id": job_id, "at_us": self._access.now_us(), "level": level, "text": as_text(text)}
+        with self._access.write() as connection:
+            connection.execute(insert(job_lines).values(**row))
+
+    def lines(self, job_id: int, limit: int = 100) -> tuple[JobLine, ...]:
+        """The last lines of its log, in order."""
+        newest = select(job_lines).where(job_lines.c.job_id == job_id).order_by(job_lines.c.id.desc()).limit(limit)
+        with self._access.read() as connection:
+            rows = connection.execute(newest).all()
+        return tuple(JobLine(from_us(row.at_us), row.level, row.text) for row in reversed(rows))
+
+    def request_cancel(self, job_id: int) -> Job:
+        """Ask for it to be cancelled. NotFoundError if there is none; one that has ended stays as it is."""
+        unfinished = (table.c.id == job_id) & table.c.outcome.is_(None) & table.c.cancel_us.is_(None)
+        with self._access.write() as connection:
+            connection.execute(update(table).where(unfinished).values(cancel_us=self._access.now_us()))
+        return self.get(job_id)
+
+    def finish(self, job_id: int, outcome: Outcome, reason: str = "", details: Mapping[str, Any] | None = None) -> None:
+        """Note how it ended, with a sentence for the user where it is not `ok`."""
+        values = {
+            "finished_us": self._access.now_us(),
+            "outcome": outcome,
+            "reason": as_text(reason),
+            "details": as_json(details),
+        }
+        with self._access.write() as connection:
+            found = connection.execute(update(table).where(table.c.id == job_id).values(**values))
+            if found.rowcount != 1:
+                raise StateError(f"The state file {self._access.path} knows no job {job_id}.")
+
+    def finish_lost(self, job_id: int, reason: str) -> bool:
+        """Mark a job as failed whose worker ended without doing so; False if it had ended properly."""
+        with self._access.write() as connection:
+            values = {"finished_us": self._access.now_us(), "outcome": "failed", "reason": as_text(reason)}
+            lost = (table.c.id == job_id) & table.c.outcome.is_(None)
+            return bool(connection.execute(update(table).where(lost).values(**values)).rowcount)
+
+    def get(self, job_id: int) -> Job:
+        """One job. NotFoundError if there is none of that number."""
+        with self._access.read() as connection:
+            row = connection.execute(select(table).where(table.c.id == job_id)).first()
+        if row is None:
+            raise NotFoundError(f"There is no job {job_id}.", "GET /api/jobs lists those there are.")
+        return _job(row)
+
+    def latest(self, limit: int = 50, *, kind: str | None = None, before: int | None = None) -> tuple[Job, ...]:
+        """The latest jobs, newest first; of one kind, or older than the job `before`, if given."""
+        query = select(table).order_by(table.c.id.desc()).limit(limit)
+        if kind is not None:
+            query = query.where(table.c.kind == kind)
+        if before is not None:
+            query = query.where(table.c.id < before)
+        with self._access.read() as connection:
+            return tuple(_job(row) for row in connection.execute(query).all())
+
+    def since(self, moment_us: int, kind: str) -> tuple[Job, ...]:
+        """The jobs of a kind that were started at or after that microsecond, oldest first."""
+        query = select(table).where((table.c.kind == kind) & (table.c.started_us >= moment_us)).order_by(table.c.id)
+        with self._access.read() as connection:
+            return tuple(_job(row) for row in connection.execute(query).all())
+
+    def unfinished(self) -> tuple[Job, ...]:
+        """The jobs queued and under way, oldest first. One whose process is gone is settled first."""
+        return self._settled()[0]
+
+    def settle_dead(self) -> tuple[Job, ...]:
+        """Mark the jobs as failed whose process is gone, and return those that were not marked before."""
+        return self._settled()[1]
+
+    def unalerted(self) -> tuple[Job, ...]:
+        """Jobs that died and of which nobody was told yet."""
+        query = select(table).where((table.c.outcome == "failed") & (table.c.reason == _DIED))
+        with self._access.read() as connection:
+            rows = connection.execute(query.where(table.c.alerted_us.is_(None)).order_by(table.c.id)).all()
+        return tuple(_job(row) for row in rows)
+
+    def mark_alerted(self, job_id: int) -> bool:
+        """Take it on oneself to tell of a job; False if somebody else has."""
+        untold = (table.c.id == job_id) & table.c.alerted_us.is_(None)
+        with self._access.write() as connection:
+            values = {"alerted_us": self._access.now_us()}
+            return bool(connection.execute(update(table).where(untold).values(**values)).rowcount)
+
+    def forget_lines(self) -> None:
+        """Drop the logs of all but the latest jobs; their rows stay."""
+        newest = select(table.c.id).order_by(table.c.id.desc()).limit(1).offset(_KEPT_LINES)
+        with self._access.write() as connection:
+            oldest = connection.execute(newest).scalar()
+            if oldest is not None:
+                connection.execute(delete(job_lines).where(job_lines.c.job_id <= oldest))
+
+    def _insert(
+        self,
+        connection: Any,
+        kind: str,
+        target: str,
+        origin: Origin,
+        actor: str,
+        request: Mapping[str, Any] | None,
+        now: int,
+        *,
+        begun: int | None,
+    ) -> int:
+        row = {
+            "kind": kind,
+            "target": as_text(target),
+            "started_us": now,
+            "begun_us": begun,
+            "reason": "",
+            "details": "{}",
+            "process": self._access.alive.mark(),
+            "origin": origin,
+            "actor": as_text(actor),
+            "request": as_json(request),
+            "phase": "",
+            "done": 0,
+        }
+        return int(connection.execute(insert(table).values(**row)).inserted_primary_key[0])
+
+    def _settled(self) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+        with self._access.read() as connection:
+            rows = connection.execute(_open_jobs()).all()
+        dead = [row.id for row in rows if not self._access.alive.is_alive(row.process)]
+        if dead:
+            values = {"finished_us": self._access.now_us(), "outcome": "failed", "reason": _DIED}
+            with self._access.write() as connection:
+                # It may have been marked, or taken over by its worker, meanwhile.
+                processes = {row.id: row.process for row in rows}
+                for job_id in dead:
+                    same = (table.c.id == job_id) & (table.c.process == processes[job_id]) & table.c.outcome.is_(None)
+                    connection.execute(update(table).where(same).values(**values))
+        return (
+            tuple(_job(row) for row in rows if row.id not in dead),
+            tuple(self.get(row.id) for row in rows if row.id in dead),
+        )
+
+
+def _open_jobs() -> Any:
+    return select(table).where(table.c.outcome.is_(None)).order_by(table.c.id)
+
+
+def _job(row: Any) -> Job:
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        target=row.target,
+        started_at=from_us(row.started_us),
+        begun_at=None if row.begun_us is None else from_us(row.begun_us),
+        finished_at=None if row.finished_us is None else from_us(row.finished_us),
+        outcome=row.outcome,
+        reason=row.reason,
+        details=json.loads(row.details),
+        origin=row.origin,
+        actor=row.actor,
+        request=json.loads(row.request),
+        phase=row.phase,
+        done=row.done,
+        total=row.total,
+        cancel_requested=row.cancel_us is not None,
+    )

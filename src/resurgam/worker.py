@@ -1,0 +1,76 @@
+"""`python -m resurgam.worker`: runs one queued job, in a process that is there for it alone.
+
+The job's number and the environment to take the settings from come as JSON on stdin, because an environment variable
+or an argument would show a secret to others. Signals unwind it as they do the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from resurgam.errors import ResurgamError, UsageError
+from resurgam.memory import use_one_arena
+from resurgam.stopping import StopSignals
+
+
+def main() -> int:
+    """0 if the job was done, 1 if it failed; how is in its row. 128 and a number if a signal ended it."""
+    use_one_arena()
+    stop = StopSignals()
+    stop.install()
+    told = json.load(sys.stdin.buffer)
+    try:
+        return _run(int(told["job"]), told["environ"])
+    except ResurgamError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return stop.exit_code or 1
+    except KeyboardInterrupt:
+        return stop.exit_code or 1
+
+
+def _run(job_id: int, environ: Mapping[str, str]) -> int:
+    from dataclasses import replace
+
+    from resurgam.jobs.recorded import Asked
+    from resurgam.service import Service
+
+    with Service.from_environment(environ) as service:
+        job = service.state.jobs.take_over(job_id)
+        service.asked = replace(
+            Asked(job.origin, job.actor, job.request, job.id), cancel=lambda: _unwind(threading.main_thread())
+        )
+        _operate(service, job.kind, job.request)
+    return 0
+
+
+def _operate(service: Any, kind: str, request: Mapping[str, Any]) -> None:
+    wait = bool(request.get("wait"))
+    if kind == "backup":
+        service.backup(wait=wait)
+    elif kind == "verify" and request.get("name"):
+        service.verify(str(request["name"]))
+    elif kind == "verify":
+        service.verify_all()
+    elif kind == "prune":
+        service.prune(wait=wait)
+    elif kind == "restore":
+        from resurgam.operations.restore import Parts
+
+        parts = Parts(**{part: bool(request[part]) for part in ("database", "config", "files")})
+        service.restore(str(request["name"]), parts, wait=wait)
+    else:
+        raise UsageError(f"There is no job of the kind {kind}.")
+
+
+def _unwind(main: threading.Thread) -> None:
+    if main.ident is not None:
+        signal.pthread_kill(main.ident, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
