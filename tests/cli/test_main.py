@@ -147,6 +147,19 @@ def test_verify_looks_at_all_names_and_fails_if_one_does(scene: Scene) -> None:
     assert (restore.code, restore.error["code"]) == (1, "damaged")
 
 
+def test_verify_all_reads_every_backup_and_names_the_bad_ones(scene: Scene) -> None:
+    first, second = scene.backup(), scene.backup()
+    sound = scene.run("verify", "--all", "--json")
+    assert (sound.code, sound.json["sound"]) == (0, [second, first])
+    path = scene.backups / f"{first}.tar.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+    failed = scene.run("verify", "--all")
+    assert failed.code == 1
+    assert first in failed.err
+    assert f"{second}:" not in failed.err
+    assert [scene.run(*wrong).code for wrong in (("verify",), ("verify", first, "--all"))] == [2, 2]
+
+
 def test_a_missing_remote_disk_degrades_and_init_sets_it_up(scene: Scene) -> None:
     remote = scene.folder / "remote"
     scene.settings |= {"REMOTE_BACKUP_ENABLED": "true", "REMOTE_BACKUP_PATH": str(remote)}

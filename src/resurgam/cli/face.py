@@ -47,7 +47,7 @@ NameArgument = Annotated[
     typer.Argument(metavar="NAME", help="The backup's name, as `resurgam list` shows it.", autocompletion=_names),
 ]
 NamesArgument = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="NAME", help="Names of backups, as `resurgam list` shows them.", autocompletion=_names),
 ]
 

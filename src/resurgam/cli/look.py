@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption, NameArgument, NamesArgument, QuietOption
 from resurgam.cli.wording import columns, count_text, moment_text, printable, size_text
-from resurgam.errors import ResurgamError
+from resurgam.errors import ResurgamError, UsageError
 
 if TYPE_CHECKING:
     from resurgam.service import Service
+
+AllOption = Annotated[bool, typer.Option("--all", help="Every backup there is, instead of names.")]
 
 
 def list_backups(json: JsonOption = False) -> int:
@@ -32,13 +36,23 @@ def show(name: NameArgument, json: JsonOption = False) -> int:
     return exits.OK
 
 
-def verify(names: NamesArgument, json: JsonOption = False, quiet: QuietOption = False) -> int:
+def verify(
+    names: NamesArgument = None, every: AllOption = False, json: JsonOption = False, quiet: QuietOption = False
+) -> int:
     """Check backups to the last byte.
 
     Every digest, the tar stream, the metadata and the dump. Nothing is restored.
     """
+    if every == bool(names):
+        raise UsageError("verify takes names of backups, or --all; nothing was done.", "`resurgam list` shows them.")
     face = Face(json, quiet)
     with face.service() as service:
+        if not names:
+            checked = service.verify_all()
+            face.answer(
+                checked.to_json(), f"{count_text(len(checked.sound), 'backup')}, {size_text(checked.size)}, all sound."
+            )
+            return exits.OK
         if len(names) == 1:
             result = service.verify(names[0]).to_json()
             face.answer(result, _sound(result))
