@@ -207,6 +207,10 @@ class Jobs:
         """The jobs queued and under way, oldest first. One whose process is gone is settled first."""
         return self._settled()[0]
 
+    def is_behind(self, job_id: int) -> bool:
+        """Whether a job that excludes it was asked for earlier and has not ended."""
+        return any(job.id < job_id and job.kind in EXCLUSIVE for job in self.unfinished())
+
     def settle_dead(self) -> tuple[Job, ...]:
         """Mark the jobs as failed whose process is gone, and return those that were not marked before."""
         return self._settled()[1]

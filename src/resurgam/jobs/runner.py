@@ -69,6 +69,7 @@ class Runner:
     def start(self, job: int) -> None:
         """Start the worker of a queued job. StorageError, with the job marked as failed, if that is not possible."""
         ended: Future[None] = Future()
+        mark = {JOB_VARIABLE: job_mark(self._state.path, job)}
         with self._lock:
             try:
                 if self._stopping:
@@ -78,7 +79,7 @@ class Runner:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    env={**inherited(self._environ), JOB_VARIABLE: job_mark(self._state.path, job)},
+                    env={**inherited(self._environ), **mark},
                     # Ctrl-C on the service's terminal is the service's to answer.
                     start_new_session=True,
                 )
@@ -87,7 +88,7 @@ class Runner:
                 self._state.jobs.finish_lost(job, reason)
                 raise StorageError(reason, "`resurgam doctor` looks for causes.") from None
             self._workers[job], self._ended[job] = worker, ended
-        threading.Thread(target=self._attend, args=(job, worker, ended), name=f"job-{job}", daemon=True).start()
+        threading.Thread(target=self._attend, args=(job, worker, mark, ended), name=f"job-{job}", daemon=True).start()
 
     def ended(self, job: int) -> Future[None]:
         """Resolved when the worker of a job of ours has ended; at once for any other job."""
@@ -126,13 +127,13 @@ class Runner:
                 workers[job].kill()
                 future.result(2)
 
-    def _attend(self, job: int, worker: subprocess.Popen[bytes], ended: Future[None]) -> None:
+    def _attend(self, job: int, worker: subprocess.Popen[bytes], mark: Mapping[str, str], ended: Future[None]) -> None:
         """Hand the worker its environment, pass on what it says, and see how it ends."""
         said: deque[str] = deque(maxlen=_KEPT_LINES)
         try:
             if worker.stdin is not None:
                 try:
-                    told = {"job": job, "environ": dict(self._environ)}
+                    told = {"job": job, "environ": {**self._environ, **mark}}
                     worker.stdin.write(json.dumps(told).encode())
                     worker.stdin.close()
                 except BrokenPipeError:

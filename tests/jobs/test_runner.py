@@ -1,0 +1,188 @@
+"""Jobs in processes of their own: done once, cancelled without a trace, never lost in silence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from resurgam.catalog.jobs import Job
+from resurgam.errors import BusyError, StorageError
+from resurgam.jobs.runner import Runner
+from resurgam.service import Service
+from tests.clusters import Database
+from tests.operations.backups import small_scene
+from tests.operations.scene import Scene, tools
+
+PLANTED = "planted-secret-5e1f"
+
+
+@pytest.fixture
+def scene(database: Database, tmp_path: Path) -> Scene:
+    return small_scene(database, tmp_path)
+
+
+@pytest.fixture
+def service(scene: Scene) -> Iterator[Service]:
+    with scene.service(BACKUP_PING_URL=f"http://127.0.0.1:9/{PLANTED}") as opened:
+        yield opened
+
+
+def _runner(service: Service, died: Callable[[Job], None] = lambda job: None, **changes: str) -> Runner:
+    return Runner(service.state, service.log, {**service.environment, **changes}, died=died)
+
+
+def _ended(service: Service, runner: Runner, job: int) -> Job:
+    runner.ended(job).result(30)
+    return service.state.jobs.get(job)
+
+
+def _slow(scene: Scene, name: str = "slow", then: str = "exec sleep 60") -> tuple[str, Path]:
+    """A pg_dump that waits, and the file in which it says its process id."""
+    said = scene.root / f"{name}.pid"
+    piece = f"echo $$ > {said}.new; mv {said}.new {said}; {then}"
+    return str(tools(scene.root / name, scene.server.bin, piece)), said
+
+
+def _until(true: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_every_kind_of_job(scene: Scene, service: Service) -> None:
+    runner = _runner(service)
+    job = _ended(service, runner, runner.submit("backup", "radiology", {}, origin="api", actor="anna"))
+    assert (job.state, job.origin, job.actor) == ("ok", "api", "anna"), job.reason
+    name = job.details["result"]["backup_name"]
+    assert scene.archives() == [f"{name}.tar.gz"]
+    assert "Saving the database" in [line.text for line in service.state.jobs.lines(job.id)]
+    requests = {
+        "verify": {"name": name},
+        "restore": {"name": name, "database": True, "config": False, "files": False},
+        "prune": {},
+    }
+    for kind, request in [*requests.items(), ("verify", {"name": ""})]:
+        job = _ended(service, runner, runner.submit(kind, name, request, origin="api", actor="anna"))
+        assert job.state == "ok" and job.details["result"], (kind, job.reason)
+    job = _ended(
+        service, runner, runner.submit("verify", "x", {"name": "x_backup_20250101_000000"}, origin="api", actor="")
+    )
+    assert (job.state, job.details["code"]) == ("failed", "not_found")
+
+
+def test_one_at_a_time_and_one_in_line(scene: Scene, service: Service) -> None:
+    slow, said = _slow(scene)
+    runner = _runner(service, BACKUP_PG_BIN=slow)
+    first = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    with pytest.raises(BusyError, match=f"job {first}"):
+        runner.submit("backup", "radiology", {}, origin="api", actor="")
+    with pytest.raises(BusyError):
+        runner.submit("restore", "x", {}, origin="api", actor="")
+    patient = _runner(service)
+    second = patient.submit("backup", "radiology", {}, origin="api", actor="", wait=True)
+    with pytest.raises(BusyError):
+        patient.submit("backup", "radiology", {}, origin="api", actor="", wait=True)
+    _until(said.exists, "pg_dump of the first began")
+    _until(lambda: "Waiting" in service.state.jobs.get(second).phase, "the second stands in line")
+    runner.cancel(first)
+    assert _ended(service, runner, first).state == "cancelled"
+    assert _ended(service, patient, second).state == "ok"
+    assert len(scene.archives()) == 1
+
+
+def test_a_cancelled_backup_leaves_no_process_and_no_file(scene: Scene, service: Service) -> None:
+    slow, said = _slow(scene)
+    runner = _runner(service, BACKUP_PG_BIN=slow)
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until(said.exists, "pg_dump began")
+    started = time.monotonic()
+    assert runner.cancel(job).cancel_requested
+    ended = _ended(service, runner, job)
+    assert time.monotonic() - started < 8
+    assert (ended.state, ended.reason.split()[:3]) == ("cancelled", ["It", "was", "cancelled"])
+    assert not _runs(int(said.read_text()))
+    assert scene.archives() == [] and scene.leftovers() == []
+
+
+def test_a_job_of_another_process_hears_of_its_cancelling(scene: Scene, service: Service) -> None:
+    """As when the service that started it was restarted, or a person at the command line did."""
+    slow, said = _slow(scene)
+    runner = _runner(service, BACKUP_PG_BIN=slow)
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until(said.exists, "pg_dump began")
+    with scene.service() as other:
+        assert _runner(other).cancel(job).state == "running"
+    assert _ended(service, runner, job).state == "cancelled"
+
+
+def test_a_killed_worker_is_told_of_and_swept(scene: Scene, service: Service) -> None:
+    """With what it had started, and what that had started."""
+    slow, said = _slow(scene, then=f"sleep 61 & echo $! > {scene.root}/grandchild; wait")
+    died: list[Job] = []
+    runner = _runner(service, died.append, BACKUP_PG_BIN=slow)
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until((scene.root / "grandchild").exists, "pg_dump began")
+    os.kill(runner._workers[job].pid, signal.SIGKILL)
+    ended = _ended(service, runner, job)
+    assert ended.state == "failed" and "SIGKILL" in ended.reason
+    assert [one.id for one in died] == [job]
+    _until(lambda: not _runs(int(said.read_text())), "pg_dump is ended")
+    _until(lambda: not _runs(int((scene.root / "grandchild").read_text())), "and its child")
+    again = _runner(service)
+    # The server notices within moments that its client has gone.
+    assert (
+        _ended(service, again, again.submit("backup", "radiology", {}, origin="api", actor="", wait=True)).state == "ok"
+    )
+    assert scene.leftovers() == []
+
+
+def test_a_worker_that_can_not_start_or_dies_at_once(service: Service) -> None:
+    runner = Runner(service.state, service.log, {}, command=("/nonexistent/python",))
+    with pytest.raises(StorageError, match="could not be started"):
+        runner.submit("backup", "radiology", {}, origin="api", actor="")
+    assert service.state.jobs.latest(1)[0].state == "failed"
+    runner = _runner(service, MAX_BACKUPS="many")
+    ended = _ended(service, runner, runner.submit("backup", "radiology", {}, origin="api", actor=""))
+    assert ended.state == "failed" and "MAX_BACKUPS" in ended.reason
+
+
+def test_no_secret_in_any_process(scene: Scene, service: Service) -> None:
+    """Neither in an environment nor in arguments, of the worker or of what it starts."""
+    slow, said = _slow(scene)
+    runner = _runner(service, BACKUP_PG_BIN=slow, DATABASE_URL=f"postgresql://u:{PLANTED}@h/d", SECRET_KEY=PLANTED)
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until(said.exists, "pg_dump began")
+    pids = [runner._workers[job].pid, int(said.read_text())]
+    for pid in pids:
+        shown = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert (
+            shown
+            and PLANTED.encode() not in shown
+            and scene.password.encode() not in (shown if scene.password else b"")
+        )
+    runner.stop()
+    assert service.state.jobs.get(job).state == "failed"
+    kept = b"".join(path.read_bytes() for path in (*scene.backups.glob("state*"), scene.root / "backup.log"))
+    assert PLANTED.encode() not in kept
+
+
+def test_stopping_takes_no_more_jobs_and_finishes_if_told(scene: Scene, service: Service) -> None:
+    runner = _runner(service)
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    runner.stop(finish=True)
+    assert service.state.jobs.get(job).state == "ok"
+    with pytest.raises(StorageError, match="stopping"):
+        runner.submit("backup", "radiology", {}, origin="api", actor="")
