@@ -4,7 +4,9 @@
     ├── UsageError            usage             the command itself was wrong
     ├── SettingsError         settings          settings are malformed
     ├── FeatureMissing        feature_missing   a setting asks for what this version does not have
-    ├── NotFoundError         not_found         no backup of that name
+    ├── AuthError             unauthorized      who calls is not known: no credential, or none that counts
+    ├── ForbiddenError        forbidden         who calls is known, and may not do this
+    ├── NotFoundError         not_found         nothing of that name
     ├── BusyError             busy              another run of this application is at work
     ├── SourceError           source            something that should be captured could not be
     │   ├── DatabaseError     database          the server refused, went away, or is not what we need
@@ -51,6 +53,14 @@ class SettingsError(ResurgamError):
 
 class FeatureMissing(ResurgamError):
     code = "feature_missing"
+
+
+class AuthError(ResurgamError):
+    code = "unauthorized"
+
+
+class ForbiddenError(ResurgamError):
+    code = "forbidden"
 
 
 class NotFoundError(ResurgamError):

@@ -19,12 +19,14 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from resurgam.catalog import models
+from resurgam.catalog.audit import AuditLog
 from resurgam.catalog.jobs import Jobs
 from resurgam.catalog.liveness import Alive
 from resurgam.catalog.models import from_us
 from resurgam.catalog.sqlite import Database
 from resurgam.catalog.state_access import Access, as_json
 from resurgam.catalog.state_file import open_state_file
+from resurgam.catalog.tokens import Tokens
 from resurgam.clock import Clock, SystemClock
 from resurgam.errors import StateError
 
@@ -61,6 +63,8 @@ class State:
         self._access = Access(database, path, clock, Alive(path.parent, f".{path.name}.alive-"))
         self.warnings = warnings
         self.jobs = Jobs(self._access)
+        self.tokens = Tokens(self._access)
+        self.audit = AuditLog(self._access)
 
     @classmethod
     def open(cls, path: Path, *, catalog_dir: Path | None = None, clock: Clock | None = None) -> State:

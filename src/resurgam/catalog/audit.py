@@ -1,0 +1,200 @@
+"""The audit log: who did what, or was refused it; entries are only ever added.
+
+Rules:
+- Each entry bears a digest over all its fields and the digest of the one before it. `audit_head` has the last one's,
+  and SQLite's own sequence the last id, so that a missing end shows too.
+- Numbers go up by one. After tampering `append` goes on behind all that ever was and mends nothing, so that `verify`
+  still finds it.
+- No secret goes into details.
+
+It shows what was changed by hand or by a fault. Who may write state.sqlite, and recomputes every digest after a change,
+can not be seen in the file alone: keep the last id and digest, which `verify` answers, elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from resurgam.catalog.audit_chain import FIRST, AuditCheck, ChainCheck, Head, digest_of
+from resurgam.catalog.jobs import Origin
+from resurgam.catalog.models import audit as table
+from resurgam.catalog.models import audit_head, from_us
+from resurgam.catalog.roles import Role
+from resurgam.catalog.state_access import Access, as_text
+from resurgam.errors import AuthError, BusyError, ForbiddenError, RestoreRefused, ResurgamError, UsageError
+
+AuditOutcome = Literal["accepted", "ok", "degraded", "refused", "failed", "cancelled"]
+_LONGEST_TEXT = 1_000
+_LONGEST_DETAILS = 10_000
+# Errors that say that nothing was begun.
+_REFUSALS = (AuthError, ForbiddenError, BusyError, RestoreRefused, UsageError)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a name (`token:ci`, `jwt:alice`, a user of the system), the role, and the way in."""
+
+    name: str
+    role: Role | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One entry; `at` is UTC, `digest` in hexadecimal."""
+
+    id: int
+    at: datetime
+    actor: str
+    role: str
+    origin: str
+    action: str
+    target: str
+    outcome: str
+    details: dict[str, Any]
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        fields = ("id", "actor", "role", "origin", "action", "target", "outcome", "details", "digest")
+        return {**{name: getattr(self, name) for name in fields}, "at": self.at.isoformat()}
+
+
+def local_actor() -> Actor:
+    """Whoever runs this process, as the system knows them: it may do everything. Not from the environment, where
+    anyone can write any name."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # in a container started as some number
+        name = str(uid)
+    return Actor(name, "admin", "cli")
+
+
+class AuditLog:
+    """The audit log of a state."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def append(
+        self,
+        actor: str,
+        role: Role | None,
+        origin: Origin,
+        action: str,
+        target: str,
+        outcome: AuditOutcome,
+        details: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Add an entry; its id. It is on the disk when this returns. Long texts are cut, whatever they hold."""
+        entry: dict[str, Any] = {
+            "actor": _cut(actor),
+            "role": role or "",
+            "origin": origin,
+            "action": _cut(action),
+            "target": _cut(target),
+            "outcome": outcome,
+            "details": _details(details),
+        }
+        with self._access.write() as connection:
+            head, sequence = _head(connection), _sequence(connection)
+            newest = connection.execute(select(func.max(table.c.id))).scalar() or 0
+            entry["id"] = max(head.id if head else 0, sequence, newest) + 1
+            # Under the lock, so that moments are in the entries' order as long as the clock is.
+            entry["at_us"] = self._access.now_us()
+            entry["previous"] = head.digest if head else FIRST
+            entry["digest"] = digest_of(entry)
+            connection.execute(insert(table).values(**entry))
+            last = {"id": entry["id"], "digest": entry["digest"]}
+            statement = upsert(audit_head).values(only=1, **last)
+            connection.execute(statement.on_conflict_do_update(index_elements=["only"], set_=last))
+        return int(entry["id"])
+
+    @contextmanager
+    def noting(self, actor: Actor, action: str, target: str) -> Iterator[dict[str, Any]]:
+        """Run the block and note how it ended, whatever it raises; what it puts into the given dict are the details."""
+        details: dict[str, Any] = {}
+        try:
+            yield details
+        except BaseException as raised:
+            if isinstance(raised, ResurgamError):
+                details["code"] = raised.code
+            how: AuditOutcome = "refused" if isinstance(raised, _REFUSALS) else "failed"
+            self.append(actor.name, actor.role, actor.origin, action, target, how, details)
+            raise
+        self.append(actor.name, actor.role, actor.origin, action, target, "ok", details)
+
+    def page(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
+        """The latest entries, newest first; those older than the entry `before`, if given."""
+        query = select(table).order_by(table.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(table.c.id < before)
+        with self._access.read() as connection:
+            return tuple(_entry(row) for row in connection.execute(query).all())
+
+    def verify(self) -> AuditCheck:
+        """Read all of it and say what was edited, deleted, reordered or inserted."""
+        check = ChainCheck()
+        with self._access.read() as connection:
+            for row in connection.execute(select(table).order_by(table.c.id)).mappings():
+                check.see(row)
+            return check.result(_head(connection), _sequence(connection))
+
+
+def _head(connection: Any) -> Head | None:
+    row = connection.execute(select(audit_head).where(audit_head.c.only == 1)).first()
+    return None if row is None else Head(row.id, row.digest)
+
+
+def _sequence(connection: Any) -> int:
+    row = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").first()
+    return int(row[0]) if row is not None else 0
+
+
+def _cut(text: str) -> str:
+    # A NUL ends a text for SQLite's own tools.
+    return as_text(text[:_LONGEST_TEXT]).replace("\0", "\\x00")[:_LONGEST_TEXT]
+
+
+def _details(details: Mapping[str, Any] | None) -> str:
+    text = json.dumps(_plain(dict(details or {})), allow_nan=False)
+    return text if len(text) <= _LONGEST_DETAILS else json.dumps({"left_out": f"{len(text)} characters"})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _cut(value)
+    if isinstance(value, Mapping):
+        return {_cut(str(key)): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+def _entry(row: Any) -> AuditEntry:
+    try:
+        details = json.loads(row.details)
+    except ValueError:  # edited by hand: `verify` says so, and the rest is still to be read
+        details = {}
+    return AuditEntry(
+        id=row.id,
+        at=from_us(row.at_us),
+        actor=row.actor,
+        role=row.role,
+        origin=row.origin,
+        action=row.action,
+        target=row.target,
+        outcome=row.outcome,
+        details=details if isinstance(details, dict) else {},
+        digest=row.digest,
+    )
