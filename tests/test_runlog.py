@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from resurgam.clock import SystemClock
 from resurgam.runlog import RunLog
 
@@ -53,3 +55,24 @@ def test_what_others_wrote_stays(tmp_path: Path) -> None:
     (tmp_path / "backup.log").write_text("older\n")
     RunLog(tmp_path / "backup.log", SystemClock()).info("newer")
     assert (tmp_path / "backup.log").read_text().splitlines()[0] == "older"
+
+
+def test_fields_for_machines_stand_at_the_line_s_end(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "backup.log", SystemClock())
+    log.error("backup app: failed: a\nb", job=12, code="storage", actor='o"k x', phase="", none=None)
+    assert log.path.read_text().endswith('ERROR   backup app: failed: a b [job=12 code=storage actor="o\\"k x"]\n')
+
+
+def test_a_log_that_was_moved_is_made_anew(tmp_path: Path) -> None:
+    """As logrotate does it, which needs to tell nobody."""
+    log = RunLog(tmp_path / "backup.log", SystemClock())
+    log.info("before")
+    log.path.rename(tmp_path / "backup.log.1")
+    log.info("after")
+    assert "after" in log.path.read_text() and "before" in (tmp_path / "backup.log.1").read_text()
+
+
+def test_the_service_shows_the_lines_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(tmp_path / "backup.log", SystemClock(), echo=True)
+    log.warning("seen")
+    assert capfd.readouterr().err == log.path.read_text()

@@ -30,6 +30,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"(?:([A-Za-z]{3})(?:-([A-Za-z]{3}))?\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)")
 # `WORDS=` before a URL; a URL itself has its colon before any equals sign.
 _FILTERED = re.compile(r"([a-z,]+)=(.+)")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.")
 _HMAC = ("HS256", "HS384", "HS512")
 _PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _LEAST_SECRET = 32
@@ -166,7 +167,7 @@ def _messages(reader: Reader) -> Messages:
 def _channel(item: str) -> Channel | None:
     filtered = _FILTERED.fullmatch(item)
     words, url = (filtered[1].split(","), filtered[2]) if filtered else ([], item)
-    if "://" not in url or any(word not in (*SEVERITIES, *EVENTS) for word in words):
+    if _URL.match(url) is None or any(word not in (*SEVERITIES, *EVENTS) for word in words):
         return None
     named = [severity for severity in SEVERITIES if severity in words]
     least: Severity = named[0] if named else "warning"
