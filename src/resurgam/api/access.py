@@ -1,0 +1,105 @@
+"""Who calls, and what a route asks of them.
+
+A route names the least role it needs, and `Access` makes the dependencies of it: the caller is known, the caller may,
+and, where something is changed, the audit log has it before anything is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+
+from resurgam.catalog.roles import Role, covers
+from resurgam.errors import ForbiddenError
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="bearer",
+    description="A token made by `resurgam token create`, or a JWT of the application that the settings name.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: the name for the audit log (`token:ci`, `jwt:alice`), and the role."""
+
+    name: str
+    role: Role
+
+
+class Authenticates(Protocol):
+    """Finds out who calls."""
+
+    def authenticate(self, authorization: str | None, address: str) -> Caller:
+        """The caller by the Authorization header. AuthError if it is missing or does not count."""
+
+
+Identify = Callable[..., None]
+
+
+def by_token(authenticator: Callable[[], Authenticates]) -> Identify:
+    """The caller by our own tokens, or the configured JWTs."""
+
+    def identified(request: Request, _: Any = Security(_BEARER)) -> None:
+        request.state.caller = authenticator().authenticate(request.headers.get("authorization"), address_of(request))
+
+    return identified
+
+
+def by_host(admin: Callable[..., Any]) -> Identify:
+    """The caller by the host application's own dependency: whoever passes it is an admin."""
+
+    def identified(request: Request, user: Any = Depends(admin)) -> None:
+        request.state.caller = Caller(_name_of(user), "admin")
+
+    return identified
+
+
+def permitted(identified: Identify, role: Role) -> Callable[..., None]:
+    """A dependency that lets those pass who have that role. ForbiddenError for others."""
+
+    def permits(request: Request, _: None = Depends(identified)) -> None:
+        require_role(caller_of(request), role)
+
+    return permits
+
+
+def require_role(caller: Caller, role: Role) -> None:
+    """ForbiddenError unless the caller has at least that role."""
+    if not covers(caller.role, role):
+        raise ForbiddenError(
+            f"This needs the role {role}; {caller.name} has the role {caller.role}. Nothing was done.",
+            f"Ask for a token made by `resurgam token create --role {role}`.",
+        )
+
+
+def caller_of(request: Request) -> Caller:
+    """The caller that the dependency found."""
+    caller = request.state.caller
+    assert isinstance(caller, Caller)  # each route but the open ones has the dependency
+    return caller
+
+
+def known_caller(request: Request) -> Caller | None:
+    """The caller, or None where the request got no further."""
+    return getattr(request.state, "caller", None)
+
+
+def address_of(request: Request) -> str:
+    """The client's address, "" where there is none (a Unix socket)."""
+    return request.client.host if request.client else ""
+
+
+def _name_of(user: object) -> str:
+    """What a host application's user is called: a username, the subject of a token, or the text it gives of itself."""
+    if isinstance(user, dict):
+        found = next((user[key] for key in ("username", "sub", "email", "name", "id") if user.get(key)), None)
+    else:
+        found = next((value for key in ("username", "sub", "email") if (value := getattr(user, key, None))), None)
+    if found is None and (user is None or isinstance(user, dict)):
+        return "host"
+    return f"host:{user if found is None else found}"
