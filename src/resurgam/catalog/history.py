@@ -39,9 +39,9 @@ class History:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def counts(self, since_us: int) -> dict[tuple[str, Outcome], int]:
+    def counts(self, since_us: int) -> dict[tuple[str, str], int]:
         """How many jobs of each kind and outcome were started at or after that microsecond."""
-        counted: dict[tuple[str, Outcome], int] = {}
+        counted: dict[tuple[str, str], int] = {}
         with self._access.read() as connection:
             for kind in KINDS:
                 query = select(table.c.started_us, table.c.outcome).where(table.c.kind == kind)

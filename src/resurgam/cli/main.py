@@ -18,6 +18,7 @@ from resurgam import __version__
 from resurgam.cli import exits
 from resurgam.cli.backup import backup
 from resurgam.cli.face import InternalError, print_err, print_out, report
+from resurgam.cli.health import health
 from resurgam.cli.look import list_backups, show, verify
 from resurgam.cli.removal import delete, pin, prune
 from resurgam.cli.restore import restore
@@ -38,7 +39,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (init, backup, list_backups, show, verify, restore, delete, prune, pin, doctor, demo, completion):
+for _command in (
+    init,
+    backup,
+    list_backups,
+    show,
+    verify,
+    restore,
+    delete,
+    prune,
+    pin,
+    doctor,
+    health,
+    demo,
+    completion,
+):
     app.command(_command.__name__.removesuffix("_backups"), epilog=_EPILOG)(_command)
 
 

@@ -1,0 +1,96 @@
+"""What health is judged by: values alone, gathered elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resurgam.catalog.catalog import BackupRecord
+    from resurgam.catalog.history import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A file system's room, in bytes; `free` is what we may use."""
+
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """The remote folder: `problem` is "" where it can be read."""
+
+    path: str
+    problem: str = ""
+    disk: Disk | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFacts:
+    """The built-in schedule: when the loop last said that it lives, and when each task is due next."""
+
+    heartbeat: datetime | None = None
+    next_due: Mapping[str, datetime] = field(default_factory=dict)
+    verifies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJump:
+    """The wall clock went `seconds` further (or back, if negative) than time did."""
+
+    at: datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A part that could not even be looked at."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job under way."""
+
+    id: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthFacts:
+    """One application at one moment.
+
+    `backups` are its own, newest first; `others` counts those of other names in the same folders. `last_backups` are
+    the latest that ended `ok`, `degraded` or `failed`, newest first; `last_success` holds the latest `ok` or
+    `degraded` run of each kind, `last_end` the latest that ended in any way. `counts`: runs of 30 days by kind and
+    outcome. `schedule` is None where none is set, `remote` where no copies are made. `channels_failing`: labels.
+    """
+
+    application: str
+    enabled: bool
+    folder: str
+    retention_days: int
+    max_backups: int
+    backups: Sequence[BackupRecord] = ()
+    others: int = 0
+    disk: Disk | None = None
+    remote: RemoteFacts | None = None
+    remote_enabled: bool = False
+    last_backups: Sequence[Run] = ()
+    last_success: Mapping[str, Run] = field(default_factory=dict)
+    last_end: Mapping[str, Run] = field(default_factory=dict)
+    counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    running: Sequence[Running] = ()
+    schedule: ScheduleFacts | None = None
+    clock_jumps: Sequence[ClockJump] = ()
+    channels_failing: Sequence[str] = ()
+    unfinished_restores: Sequence[str] = ()
+    unavailable: Sequence[str] = ()
+    troubles: Sequence[Trouble] = ()

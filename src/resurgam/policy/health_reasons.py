@@ -1,0 +1,318 @@
+"""The rules of health, one a function: what is wrong, how bad it is, and what to do next.
+
+Codes never change once released: alerts and dashboards are made of them. One reason a code at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from resurgam.policy.health_view import SKEW, View
+from resurgam.settings.service_model import HealthLimits
+
+if TYPE_CHECKING:
+    from resurgam.catalog.catalog import BackupRecord
+
+Severity = Literal["warning", "critical"]
+_HEARTBEAT = timedelta(minutes=5)
+_OVERDUE = timedelta(hours=1)
+_VERIFY = timedelta(days=8)
+_DAY = timedelta(days=1)
+_LOW = 0.2
+# Where nobody could look, nobody can say that there is nothing.
+_UNSEEN = frozenset({"folder_unreadable", "folder_hangs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Something wrong: a sentence with figures, and a hint that names the next command or setting."""
+
+    code: str
+    severity: Severity
+    message: str
+    hint: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"code": self.code, "severity": self.severity, "message": self.message, "hint": self.hint}
+
+
+Rule = Callable[[View, HealthLimits], Iterator[Reason]]
+
+
+def troubles(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    """What could not be looked at."""
+    for trouble in view.facts.troubles:
+        yield Reason(trouble.code, "critical", trouble.message, trouble.hint)
+
+
+def setting_unavailable(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    if names := ", ".join(view.facts.unavailable):
+        message = f"{names}: this version does not have that feature, and every backup fails."
+        yield Reason("setting_unavailable", "critical", message, f"Unset {names}.")
+
+
+def no_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    facts = view.facts
+    if view.good or any(trouble.code in _UNSEEN for trouble in facts.troubles):
+        return
+    found = f"There is no backup of {facts.application} in {facts.folder}"
+    if facts.backups:
+        found = f"None of the {len(facts.backups):,} backups of {facts.application} can be restored: all are damaged"
+    elif facts.others:
+        found += f" ({facts.others:,} of other names; APP_NAME says whose count)"
+    yield Reason("no_backup", "critical", f"{found}.", "`resurgam backup` takes one; `resurgam doctor` if it fails.")
+
+
+def backup_too_old(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    newest = view.dated
+    if newest is None or limits.max_age is None or view.age(newest.taken_at) <= limits.max_age:
+        return
+    message = (
+        f"The newest backup, {newest.name}, is {_hours(view.age(newest.taken_at))} old; "
+        f"BACKUP_MAX_AGE is {_hours(limits.max_age)}."
+    )
+    hint = (
+        "`resurgam backup` takes one now. Does the timer run (cron, systemd, or BACKUP_SCHEDULE and `resurgam serve`)?"
+    )
+    yield Reason("backup_too_old", "critical", message, hint)
+
+
+def last_run_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    runs = view.facts.last_backups
+    if not runs or runs[0].outcome != "failed":
+        return
+    in_a_row = next((number for number, run in enumerate(runs) if run.outcome != "failed"), len(runs))
+    newest = view.dated
+    stale = newest is None or (limits.max_age is not None and view.age(newest.taken_at) > limits.max_age)
+    times = f"The last {in_a_row} backups failed, the latest" if in_a_row > 1 else "The last backup failed"
+    message = f"{times} {_hours(view.age(runs[0].finished_at))} ago: {runs[0].reason or 'no reason was kept.'}"
+    hint = runs[0].hint or "`resurgam doctor` looks for the cause; the log has the run."
+    yield Reason("last_run_failed", "critical" if in_a_row > 1 or stale else "warning", message, hint)
+
+
+def last_run_degraded(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    runs = view.facts.last_backups
+    if runs and runs[0].outcome == "degraded":
+        message = f"The last backup is whole, but not all that follows it went well: {runs[0].reason}"
+        yield Reason("last_run_degraded", "warning", message, "`resurgam doctor` looks for the cause.")
+
+
+def success_rate(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    rate = view.success_rate
+    if rate is None or view.runs < 5 or rate >= 90:
+        return
+    failed = view.runs - view.successes
+    message = f"{failed:,} of the {view.runs:,} backups of the last 30 days failed: {rate:.0f} % succeeded."
+    hint = "`grep ERROR` in the log (BACKUP_LOG_FILE) shows why each one did."
+    yield Reason("success_rate", "critical" if rate < 50 else "warning", message, hint)
+
+
+def grew(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    newest, usual = view.newest, view.usual_size
+    if newest is None or not usual or newest.size <= usual * (1 + limits.growth / 100):
+        return
+    more = 100 * (newest.size / usual - 1)
+    message = (
+        f"{newest.name} has {_mb(newest.size)}, {more:,.0f} % more than the usual {_mb(usual)} of the last 30 days."
+    )
+    hint = (
+        f"`resurgam show {newest.name}` says what it holds. If it is meant to be so, raise BACKUP_EXPECTED_GROWTH "
+        f"(now {limits.growth} %)."
+    )
+    yield Reason("grew", "warning", message, hint)
+
+
+def shrank(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    newest = view.newest
+    if newest is None:
+        return
+    pairs = (
+        (newest.name, newest.size, view.usual_size),
+        (f"The database in {newest.name}", newest.database_size, view.usual_database_size),
+    )
+    small = [
+        f"{what} has {_mb(size)}; usual are {_mb(usual)}."
+        for what, size, usual in pairs
+        if size is not None and usual is not None and size < usual / 2
+    ]
+    if small:
+        hint = f"Is data missing? `resurgam show {newest.name}` says what it holds; older backups are still there."
+        yield Reason("shrank", "warning", " ".join(small), hint)
+
+
+def low_space(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    disk, worth = view.facts.disk, view.worth
+    if disk is None or disk.total <= 0:
+        return
+    share = disk.free / disk.total
+    if share >= _LOW and disk.free >= 2 * worth:
+        return
+    message = f"{_mb(disk.free)} ({share:.0%}) are free in {view.facts.folder}"
+    if disk.free < 2 * worth:
+        message += f", less than {'one backup needs' if disk.free < worth else 'two backups need'} ({_mb(worth)} each)"
+    hint = "Lower BACKUP_RETENTION_DAYS or MAX_BACKUPS and run `resurgam prune`, or use a larger disk."
+    yield Reason("low_space", "critical" if disk.free < worth else "warning", f"{message}.", hint)
+
+
+def remote_behind(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    remote = view.facts.remote
+    if remote is None:
+        return
+    if remote.problem:
+        hint = f"Mount REMOTE_BACKUP_PATH {remote.path} again; the next backup copies what it lacks."
+        yield Reason("remote_behind", "warning", remote.problem, hint)
+        return
+    behind = view.not_copied
+    # The copy of a backup that is under way comes last.
+    if not behind or (len(behind) == 1 and any(one.kind == "backup" for one in view.facts.running)):
+        return
+    message = f"{_count(len(behind), 'backup')} not copied to {remote.path}: {_names(behind)}."
+    hint = "The next `resurgam backup` copies what is missing; `resurgam doctor` looks at the folder."
+    yield Reason("remote_behind", "warning", message, hint)
+
+
+def damaged_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    if len(view.good) == len(view.facts.backups):
+        return
+    damaged = [one for one in view.facts.backups if one.condition == "damaged"]
+    message = f"{_count(len(damaged), 'backup')} damaged: {_names(damaged)}."
+    hint = f"`resurgam show {damaged[0].name}` says how; `resurgam delete {damaged[0].name}`"
+    yield Reason("damaged_backup", "warning", message, hint)
+
+
+def verify_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    last = view.facts.last_end.get("verify")
+    if last is None or last.outcome != "failed":
+        return
+    names = {one.name for one in view.facts.backups}
+    if "_backup_" in last.target and last.target not in names:
+        return  # that backup is gone
+    worst: Severity = "critical" if view.newest is not None and last.target == view.newest.name else "warning"
+    hint = last.hint or "`resurgam verify NAME` looks again; `resurgam backup` takes another."
+    yield Reason("verify_failed", worst, f"The last verification failed: {last.reason}", hint)
+
+
+def verify_old(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    """Only where verifying is scheduled: nobody is nagged for what nobody planned."""
+    schedule = view.facts.schedule
+    if schedule is None or not schedule.verifies or not view.good:
+        return
+    hint = "`resurgam verify NAME` does it now. Does `resurgam serve` run at the times of BACKUP_VERIFY_SCHEDULE?"
+    last = view.facts.last_success.get("verify")
+    if last is None:
+        if view.age(view.good[-1].taken_at) > _VERIFY.total_seconds():
+            yield Reason("never_verified", "warning", "No backup was ever verified, and the first is a week old.", hint)
+    elif view.age(last.finished_at) > _VERIFY.total_seconds():
+        days = view.age(last.finished_at) / _DAY.total_seconds()
+        yield Reason("verify_old", "warning", f"The last successful verification is {days:.0f} days ago.", hint)
+
+
+def schedule_not_running(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    schedule = view.facts.schedule
+    if schedule is None or not view.facts.enabled:
+        return
+    hint = (
+        "Start `resurgam serve`, and look at its log. Where cron or systemd makes the backups, unset BACKUP_SCHEDULE."
+    )
+    if schedule.heartbeat is None:
+        yield _not_running("BACKUP_SCHEDULE is set, but no service has run it yet.", hint)
+        return
+    # One of the future is left from before the clock was set back: a loop that lives would have replaced it.
+    if abs(view.now - schedule.heartbeat) > _HEARTBEAT:
+        ago = _hours(abs((view.now - schedule.heartbeat).total_seconds()))
+        yield _not_running(f"BACKUP_SCHEDULE is set, but its service was last seen {ago} ago.", hint)
+        return
+    passed = sorted((due, task) for task, due in schedule.next_due.items() if view.now - due > _OVERDUE)
+    if passed:
+        due, task = passed[0]
+        late = _hours((view.now - due).total_seconds())
+        yield _not_running(f"The scheduled {task} of {_moment(due)} is {late} late.", hint)
+
+
+def clock_jumped(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    recent = [jump for jump in view.facts.clock_jumps if abs(view.now - jump.at) <= _DAY]
+    if recent:
+        jump = max(recent, key=lambda one: one.at)
+        way = "back" if jump.seconds < 0 else "ahead"
+        message = f"The clock was set {way} by {_duration(abs(jump.seconds))} at {_moment(jump.at)}."
+        yield Reason("clock_jumped", "warning", message, "Run NTP. `resurgam doctor` compares the clocks.")
+
+
+def clock_ahead(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    ahead = [one for one in view.good if one.taken_at > view.now + SKEW]
+    if not ahead:
+        return
+    first = max(ahead, key=lambda one: one.taken_at)
+    message = f"{first.name} is dated {_hours((first.taken_at - view.now).total_seconds())} in the future"
+    if view.dated is None:
+        message += ", as are all others: how old they are can not be said"
+    hint = "Is this machine's clock right? `resurgam doctor` compares the clocks; `resurgam backup` takes a backup."
+    yield Reason("clock_ahead", "warning" if view.dated else "critical", f"{message}.", hint)
+
+
+def channel_failing(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    if labels := ", ".join(view.facts.channels_failing):
+        message = f"Messages do not arrive by {labels}."
+        yield Reason("channel_failing", "warning", message, "`resurgam notify test` tries each of BACKUP_NOTIFY_URLS.")
+
+
+def restore_unfinished(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    if names := ", ".join(view.facts.unfinished_restores):
+        message = f"A restore did not end ({names}): the application may be between two states."
+        hint = "The next backup or restore finishes it or puts everything back: `resurgam backup`."
+        yield Reason("restore_unfinished", "critical", message, hint)
+
+
+RULES: tuple[Rule, ...] = (
+    troubles,
+    setting_unavailable,
+    restore_unfinished,
+    no_backup,
+    backup_too_old,
+    last_run_failed,
+    schedule_not_running,
+    success_rate,
+    verify_failed,
+    damaged_backup,
+    clock_ahead,
+    clock_jumped,
+    low_space,
+    remote_behind,
+    last_run_degraded,
+    shrank,
+    grew,
+    verify_old,
+    channel_failing,
+)
+
+
+def _not_running(message: str, hint: str) -> Reason:
+    return Reason("schedule_not_running", "critical", message, hint)
+
+
+def _mb(size: float) -> str:
+    return f"{size / (1 << 20):,.1f} MB"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h"
+
+
+def _duration(seconds: float) -> str:
+    return _hours(seconds) if seconds >= 3600 else f"{seconds:,.0f} s"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun} is" if number == 1 else f"{number:,} {noun}s are"
+
+
+def _names(records: tuple[BackupRecord, ...] | list[BackupRecord]) -> str:
+    shown = ", ".join(one.name for one in records[:3])
+    return f"{shown} and {len(records) - 3:,} more" if len(records) > 3 else shown
