@@ -1,6 +1,6 @@
 """`make bench`: every figure of docs/performance in one run, as a table with targets.
 
-BENCH_ARGS="--scale 0.1 --pairs 1" tries it out; `--only backup,restore,list,growth` chooses.
+BENCH_ARGS="--scale 0.1 --pairs 1" tries it out; `--only backup,restore,list,service,growth` chooses.
 `growth` takes its time: it compares the memory for a database of 1 GB with that for one of 10 GB.
 """
 
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import backup, growth, listing, report, restore
+from bench import backup, growth, listing, report, restore, service
 from bench.lab import Lab, open_lab
 from bench.measure import CommandFailed
 
@@ -26,7 +26,7 @@ def main() -> int:
     chosen = options.only.split(",")
     lines: list[report.Line] = []
     try:
-        if {"backup", "restore"} & set(chosen):
+        if {"backup", "restore", "service"} & set(chosen):
             with open_lab(options.cache, options.scale, options.pg) as lab:
                 _describe(lab)
                 parts: dict[str, Callable[[Lab, int, int], list[report.Line]]] = {
@@ -37,6 +37,12 @@ def main() -> int:
                     if name in chosen:
                         print(f"\n{name}, {options.pairs} pairs", flush=True)
                         lines += part(lab, options.pairs, options.peers)
+                if "service" in chosen:
+                    print(f"\nservice under load, {options.pairs} pairs", flush=True)
+                    lines += service.under_load(lab, options.pairs)
+        if "service" in chosen:
+            print(f"\nservice over {options.archives:,} archives", flush=True)
+            lines += service.over_archives(options.cache, options.archives, options.pairs)
         if "list" in chosen:
             print(f"\nlist and rebuild, {options.archives:,} archives", flush=True)
             lines += listing.run(options.cache, options.archives, options.pairs)
@@ -62,7 +68,7 @@ def _options() -> argparse.Namespace:
         "--scale", type=float, default=1.0, help="the lab's size; 1 is a 675 MB dump and 448 MB of files"
     )
     parser.add_argument("--archives", type=int, default=10_000, help="archives for list and rebuild")
-    parser.add_argument("--only", default="backup,restore,list", help="backup, restore, list, growth")
+    parser.add_argument("--only", default="backup,restore,list,service", help="backup, restore, list, service, growth")
     parser.add_argument("--pg", type=int, default=16, help="PostgreSQL's major version (16 or 18)")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="where the lab is kept between runs")
     return parser.parse_args()

@@ -22,10 +22,7 @@ _SQL = b"--\n-- PostgreSQL database dump\n--\n\n--\n-- PostgreSQL database dump 
 
 def run(cache: Path, count: int, rounds: int) -> list[report.Line]:
     """The archives are made once and kept; the catalog is removed before each rebuild."""
-    folder = cache / f"archives-{_VERSION}-{count}"
-    if not folder.exists():
-        print(f"Making {count:,} archives in {folder} (once)", flush=True)
-        _make(folder, count)
+    folder = archive_folder(cache, count)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DB_", "BACKUP_", "PG"))}
     environment |= {
         "BACKUP_DIR": str(folder),
@@ -43,6 +40,15 @@ def run(cache: Path, count: int, rounds: int) -> list[report.Line]:
         report.Line(f"list, {count:,} archives, warm", f"{median(warm):.2f} s", "", median(warm), " s", 0.8),
         report.Line("catalog rebuilt", f"{median(rebuilds):.2f} s", "", rate, "/s", 1000, at_least=True),
     ]
+
+
+def archive_folder(cache: Path, count: int) -> Path:
+    """A folder of that many small archives, made once."""
+    folder = cache / f"archives-{_VERSION}-{count}"
+    if not folder.exists():
+        print(f"Making {count:,} archives in {folder} (once)", flush=True)
+        _make(folder, count)
+    return folder
 
 
 def _list(environment: dict[str, str], count: int) -> float:
