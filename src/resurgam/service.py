@@ -7,6 +7,7 @@ are imported when they are asked for: a list needs neither psycopg nor the loade
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,10 +39,13 @@ if TYPE_CHECKING:
     from resurgam.operations.backup import Application, BackupResult
     from resurgam.operations.deletion import DeleteResult
     from resurgam.operations.doctor import Check
+    from resurgam.operations.health import Folders
+    from resurgam.operations.listing import Listing
     from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring
     from resurgam.operations.retention import PruneResult, Retention
     from resurgam.operations.verify import VerifyResult
     from resurgam.operations.verify_all import VerifyAllResult
+    from resurgam.policy.health import HealthReport
     from resurgam.postgres.connection import Server
 
 Result = TypeVar("Result")
@@ -98,6 +102,27 @@ class Service:
     @cached_property
     def inventory(self) -> Inventory:
         return Inventory(self.folder, self.remote, Catalog.open(self.settings.backup_dir / CATALOG_NAME))
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The backups for a process that is asked often."""
+        from resurgam.operations.listing import Listing
+
+        return Listing(Inventory(self.folder, self.remote, self.inventory.catalog), self.clock)
+
+    def on_behalf_of(self, asked: Asked) -> Service:
+        """The same open parts, for a job that somebody else asked for; not to be closed."""
+        other = copy.copy(self)
+        other.asked = asked
+        # It notes what it could read: each job has its own.
+        other.inventory = Inventory(self.folder, self.remote, self.inventory.catalog)
+        return other
+
+    @cached_property
+    def folders(self) -> Folders:
+        from resurgam.operations.health import Folders
+
+        return Folders(self.settings, lambda: self.inventory, self.clock)
 
     @cached_property
     def state(self) -> State:
@@ -171,6 +196,7 @@ class Service:
                 clock=self.clock,
                 progress=progress,
                 limits=Limits(self.settings.backup_dump_timeout, self.settings.backup_lock_timeout),
+                hooks=self.settings.hooks,
                 pg_bin=self.settings.backup_pg_bin,
             )
 
@@ -291,6 +317,19 @@ class Service:
         from resurgam.operations.doctor import Doctor
 
         return Doctor(self.settings, self.server, self.clock, lambda: self.inventory, lambda: self.state).examine()
+
+    def health(self) -> HealthReport:
+        """How the backups stand, with reasons and figures. What is broken is a reason, not an error."""
+        from resurgam.jobs.schedule import plans_of
+        from resurgam.jobs.zone import schedule_zone
+        from resurgam.operations.health import gather_health
+        from resurgam.policy.health import assess
+
+        settings, now = self.settings, self.clock.now()
+        zone = schedule_zone(settings.schedule.timezone, self.environment)
+        plans = plans_of(settings.schedule, settings.app_name, zone)
+        facts = gather_health(settings, self.folders.look(), lambda: self.state, plans, now)
+        return assess(facts, self.settings.health, now)
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know besides the result."""

@@ -43,17 +43,25 @@ class Inventory:
 
     def refresh(self) -> None:
         """Bring the catalog up to what the folders hold now."""
-        self._refresh_one("local", self.folder.archives(), self.folder.path)
+        self.refresh_local(self.folder.archives())
         self.remote_readable = False
-        if self.remote is None:
-            self.catalog.refresh("remote", (), _describe_nothing)
-            return
         try:
-            self._refresh_one("remote", self.remote.archives(), self.remote.path)
-            self.remote_readable = True
+            self.refresh_remote()
+            self.remote_readable = self.remote is not None
         except ResurgamError as error:
             if error.message not in self.warnings:
                 self.warnings.append(error.message)
+
+    def refresh_local(self, found: list[FoundArchive]) -> None:
+        """Only what BACKUP_DIR was found to hold."""
+        self._refresh_one("local", found, self.folder.path)
+
+    def refresh_remote(self) -> None:
+        """Only the remote folder. StorageError if it can't be read; its copies are then not forgotten."""
+        if self.remote is None:
+            self.catalog.refresh("remote", (), _describe_nothing)
+        else:
+            self._refresh_one("remote", self.remote.archives(), self.remote.path)
 
     def records(self) -> list[BackupRecord]:
         """All backups, the newest first."""

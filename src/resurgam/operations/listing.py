@@ -1,0 +1,138 @@
+"""One listing of the backups for all of a process's askers, which costs them next to nothing while nothing changes.
+
+Rules:
+- BACKUP_DIR is read again when its mtime has changed, and every few seconds in case an archive changed in place. The
+  catalog is asked only where that showed something else than before.
+- The remote folder is read in the background alone, at most once a minute: a mount that hangs keeps one thread, and
+  nobody waiting. What was known of it before stays.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from resurgam.catalog.catalog import BackupRecord
+from resurgam.clock import Clock
+from resurgam.errors import NotFoundError, ResurgamError, StateError
+from resurgam.operations.inventory import Inventory
+from resurgam.stores.listing import FoundArchive
+
+_SECONDS = 5.0
+_WHOLE_SECONDS = 60.0
+# Two changes within one tick of the file system's clock leave one mtime.
+_TICK_NS = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The backups, newest first."""
+
+    records: tuple[BackupRecord, ...] = ()
+    by_name: dict[str, BackupRecord] = field(default_factory=dict)
+
+
+class Listing:
+    """Any thread may ask. Raises StorageError where BACKUP_DIR can't be read, as `Inventory` does."""
+
+    def __init__(self, inventory: Inventory, clock: Clock) -> None:
+        """`inventory` is this listing's alone; its catalog may be shared."""
+        self._inventory, self._clock = inventory, clock
+        self._lock = threading.Lock()
+        self._listed = Listed()
+        self._mtime_ns = -1
+        self._found: list[FoundArchive] | None = None
+        self._read_at = self._whole_at = float("-inf")
+        self._stale = True
+        self._remote_at = float("-inf")
+        self._remote_thread: threading.Thread | None = None
+        self.remote_problem = ""
+
+    def records(self) -> tuple[BackupRecord, ...]:
+        """All backups, newest first."""
+        return self._current().records
+
+    def find(self, name: str) -> BackupRecord:
+        """The backup of that name (with or without `.tar.gz`). NotFoundError if there is none."""
+        record = self._current().by_name.get(name.removesuffix(".tar.gz"))
+        if record is None:
+            shown = "".join(c if c.isprintable() else "?" for c in name[:100])
+            raise NotFoundError(f"There is no backup named {shown!r}.", "The list of backups shows those there are.")
+        return record
+
+    def page(self, limit: int, after: str | None) -> tuple[Sequence[BackupRecord], str | None]:
+        """At most `limit` backups, newest first, from the one that follows `after`; and where the next page starts.
+
+        NotFoundError if `after` is none (any more).
+        """
+        records = self._current().records
+        begin = 0
+        if after is not None:
+            record = self.find(after)
+            begin = next((n for n, one in enumerate(records, 1) if one.name == record.name), len(records))
+        page = records[begin : begin + limit]
+        return page, page[-1].name if page and begin + limit < len(records) else None
+
+    def summary(self, record: BackupRecord) -> dict[str, Any]:
+        """The manual's entry of a list (`Inventory.summary`)."""
+        return self._inventory.summary(record)
+
+    def changed(self) -> None:
+        """Something was done to the backups by this process: the next answer is read anew."""
+        with self._lock:
+            self._stale = True
+
+    def watch_remote(self) -> None:
+        """Look at the remote folder in the background, unless that was done within a minute or is under way."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._inventory.remote is None or self._remote_thread is not None:
+                return
+            if now - self._remote_at < _WHOLE_SECONDS:
+                return
+            self._remote_thread = threading.Thread(target=self._look_at_remote, name="resurgam-remote", daemon=True)
+        self._remote_thread.start()
+
+    def _current(self) -> Listed:
+        self.watch_remote()
+        with self._lock:
+            now = self._clock.monotonic()
+            mtime_ns = self._changed_at()
+            if self._stale or mtime_ns != self._mtime_ns or now - self._read_at >= _SECONDS:
+                self._read(now)
+                settled = self._clock.now().timestamp() * 1e9 - mtime_ns > _TICK_NS
+                self._mtime_ns, self._read_at, self._stale = mtime_ns if settled else -1, now, False
+            return self._listed
+
+    def _read(self, now: float) -> None:
+        found = self._inventory.folder.archives()
+        if found == self._found and not self._stale and now - self._whole_at < _WHOLE_SECONDS:
+            return
+        try:
+            self._inventory.refresh_local(found)
+        except StateError:
+            self._inventory.refresh_local(found)  # a damaged catalog was thrown away; now it is made anew
+        records = tuple(self._inventory.records())
+        self._listed = Listed(records, {record.name: record for record in records})
+        self._found, self._whole_at = found, now
+
+    def _changed_at(self) -> int:
+        try:
+            return self._inventory.folder.path.stat().st_mtime_ns
+        except OSError:
+            return -2  # what is wrong with it, `archives` says
+
+    def _look_at_remote(self) -> None:
+        problem = ""
+        try:
+            self._inventory.refresh_remote()
+        except ResurgamError as error:
+            problem = error.message
+        finally:
+            with self._lock:
+                self.remote_problem = problem
+                self._remote_at = self._clock.monotonic()
+                self._remote_thread = None
+                self._stale = True
