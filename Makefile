@@ -4,7 +4,7 @@
 #   make soak    the same with 14 and 17, and the long matrices whole
 #   make bench   times and memory, side by side with plain tools; options in BENCH_ARGS
 #   make check   style, types and layers
-#   make lock    renew requirements-dev.txt with today's versions
+#   make lock    renew requirements-dev.txt and deploy/requirements.txt with today's versions
 
 PYTHON ?= python3
 VENV := .venv
@@ -67,6 +67,10 @@ lock: $(VENV)/.made
 	@.cache/lock/bin/python -m pip install --quiet --upgrade --requirement requirements-dev.in --editable '.[demo,notify]'
 	@{ sed -n '/^#/p' requirements-dev.in; \
 	   .cache/lock/bin/python -m pip freeze --exclude-editable --exclude resurgam; } > requirements-dev.txt
+	@rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
+	@.cache/lock/bin/python -m pip install --quiet --constraint requirements-dev.txt '.[notify]'
+	@{ echo "# What runs in the image: requirements-dev.txt without what only development needs; written by \`make lock\`."; \
+	   .cache/lock/bin/python -m pip freeze --exclude resurgam; } > deploy/requirements.txt
 	@rm -rf .cache/lock
 
 clean:

@@ -33,6 +33,9 @@ _TOOLS = {
     "busybox": "busybox",
     "pgbouncer": "pgbouncer",
     "fusermount3": "fuse3",
+    "logrotate": "logrotate",
+    "systemd-analyze": "systemd",
+    "debootstrap": "debootstrap",
 }
 
 
