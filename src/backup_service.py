@@ -12,10 +12,12 @@ class BackupService:
     def create_full_backup(self) -> dict[str, Any]:
         """Take a backup: the manual's `backup` object, or `{"success": False, "error": …}`."""
         from resurgam.jobs.answers import answered
+        from resurgam.jobs.recorded import Asked
         from resurgam.service import DISABLED, Service
 
         def run() -> dict[str, Any]:
             with Service.from_environment(os.environ) as service:
+                service.asked = Asked("python")
                 if not service.settings.backup_enabled:
                     return {"success": False, "error": DISABLED, "code": "disabled", "hint": ""}
                 return service.backup().to_json()

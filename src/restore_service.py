@@ -18,11 +18,13 @@ class RestoreService:
     def restore_from_backup(self, backup_name: str, options: Mapping[str, bool] | None = None) -> dict[str, Any]:
         """Restore what the three flags say; one that is missing is true. Unknown or malformed ones touch nothing."""
         from resurgam.jobs.answers import answered
+        from resurgam.jobs.recorded import Asked
         from resurgam.service import Service
 
         def run() -> dict[str, Any]:
             parts = _parts(options)
             with Service.from_environment(os.environ) as service:
+                service.asked = Asked("python")
                 return service.restore(backup_name, parts).to_json()
 
         return answered(run)
@@ -30,10 +32,12 @@ class RestoreService:
     def verify_backup(self, backup_name: str) -> dict[str, Any]:
         """Check every byte of a backup: the manual's `verification` object, or `{"success": False, "error": …}`."""
         from resurgam.jobs.answers import answered
+        from resurgam.jobs.recorded import Asked
         from resurgam.service import Service
 
         def run() -> dict[str, Any]:
             with Service.from_environment(os.environ) as service:
+                service.asked = Asked("python")
                 return service.verify(backup_name).to_json()
 
         return answered(run)

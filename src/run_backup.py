@@ -14,7 +14,7 @@ from resurgam.clock import SystemClock
 from resurgam.errors import ResurgamError, SettingsError
 from resurgam.memory import use_one_arena
 from resurgam.runlog import RunLog
-from resurgam.stopping import StopSignals
+from resurgam.stopping import StopSignals, unwind_main_thread
 
 
 def main() -> int:
@@ -35,9 +35,11 @@ def main() -> int:
 
 
 def _run() -> int:
+    from resurgam.jobs.recorded import Asked
     from resurgam.service import DISABLED, Service
 
     with Service.from_environment(os.environ) as service:
+        service.asked = Asked("cli", "run_backup", cancel=unwind_main_thread)
         if not service.settings.backup_enabled:
             service.log.info(DISABLED)
             sys.stdout.write(DISABLED + "\n")

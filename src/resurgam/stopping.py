@@ -6,6 +6,7 @@ The exception is a KeyboardInterrupt because psycopg cancels the running query o
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,3 +37,10 @@ class StopSignals:
         if self.received is None:
             self.received = signal.Signals(number)
             raise Stopped(f"ended by {self.received.name}")
+
+
+def unwind_main_thread() -> None:
+    """From another thread: end the work of the main thread as a SIGTERM from outside would."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGTERM)

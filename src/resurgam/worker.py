@@ -7,15 +7,13 @@ or an argument would show a secret to others. Signals unwind it as they do the c
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from resurgam.errors import ResurgamError, UsageError
 from resurgam.memory import use_one_arena
-from resurgam.stopping import StopSignals
+from resurgam.stopping import StopSignals, unwind_main_thread
 
 
 def main() -> int:
@@ -34,16 +32,12 @@ def main() -> int:
 
 
 def _run(job_id: int, environ: Mapping[str, str]) -> int:
-    from dataclasses import replace
-
     from resurgam.jobs.recorded import Asked
     from resurgam.service import Service
 
     with Service.from_environment(environ) as service:
         job = service.state.jobs.take_over(job_id)
-        service.asked = replace(
-            Asked(job.origin, job.actor, job.request, job.id), cancel=lambda: _unwind(threading.main_thread())
-        )
+        service.asked = Asked(job.origin, job.actor, job.request, job.id, unwind_main_thread)
         _operate(service, job.kind, job.request)
     return 0
 
@@ -65,11 +59,6 @@ def _operate(service: Any, kind: str, request: Mapping[str, Any]) -> None:
         service.restore(str(request["name"]), parts, wait=wait)
     else:
         raise UsageError(f"There is no job of the kind {kind}.")
-
-
-def _unwind(main: threading.Thread) -> None:
-    if main.ident is not None:
-        signal.pthread_kill(main.ident, signal.SIGTERM)
 
 
 if __name__ == "__main__":

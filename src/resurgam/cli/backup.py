@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption, QuietOption
 from resurgam.cli.wording import count_text, seconds_text, size_text
 
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="While another run is at work, stand in line rather than being refused.")
+]
+
 if TYPE_CHECKING:
     from resurgam.operations.backup import BackupResult
 
 
-def backup(json: JsonOption = False, quiet: QuietOption = False) -> int:
+def backup(json: JsonOption = False, quiet: QuietOption = False, wait: WaitOption = False) -> int:
     """Take a backup, copy it, prune.
 
     Database, configuration and files are one recovery point: it is whole, or there is none.
@@ -24,7 +30,7 @@ def backup(json: JsonOption = False, quiet: QuietOption = False) -> int:
         if not service.settings.backup_enabled:
             face.answer({"success": True, "skipped": True, "message": DISABLED}, DISABLED)
             return exits.OK
-        result = service.backup()
+        result = service.backup(wait=wait)
     face.warn(*result.warnings)
     face.answer(result.to_json(), _text(result))
     return exits.DEGRADED if result.failures else exits.OK

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import sys
 import traceback
 from collections.abc import Iterator
@@ -79,10 +80,12 @@ class Face:
     def service(self) -> Iterator[Service]:
         """The service, with this face's progress. Errors come as ResurgamError, bugs as InternalError."""
         from resurgam.cli.progress_bars import shown_progress
-        from resurgam.jobs.recorded import as_resurgam_error
+        from resurgam.jobs.recorded import Asked, as_resurgam_error
         from resurgam.service import Service
+        from resurgam.stopping import unwind_main_thread
 
         with Service.from_environment(os.environ) as service:
+            service.asked = Asked("cli", user_name(), cancel=unwind_main_thread)
             try:
                 with shown_progress(silent=self.json or self.quiet) as progress:
                     service.progress = progress
@@ -113,6 +116,14 @@ class Face:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() != "yes":
             raise UsageError("It was not confirmed; nothing was done.")
+
+
+def user_name() -> str:
+    """Who runs this command, by the system's word rather than by an environment variable's."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without an entry
+        return str(os.getuid())
 
 
 def report(error: ResurgamError, *, as_json: bool) -> int:
