@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from resurgam.operations.verify import VerifyResult
     from resurgam.operations.verify_all import VerifyAllResult
     from resurgam.policy.health import HealthReport
+    from resurgam.policy.schedule import Plan
     from resurgam.postgres.connection import Server
 
 Result = TypeVar("Result")
@@ -135,6 +136,15 @@ class Service:
         state = State.open(state_file, catalog_dir=self.folder.path, clock=self.clock)
         log_the_dead(state, self.log)
         return state
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        """What the built-in schedule runs, and when."""
+        from resurgam.jobs.schedule import plans_of
+        from resurgam.jobs.zone import schedule_zone
+
+        schedule = self.settings.schedule
+        return plans_of(schedule, self.settings.app_name, schedule_zone(schedule.timezone, self.environment))
 
     @cached_property
     def log(self) -> RunLog:
@@ -320,16 +330,16 @@ class Service:
 
     def health(self) -> HealthReport:
         """How the backups stand, with reasons and figures. What is broken is a reason, not an error."""
-        from resurgam.jobs.schedule import plans_of
-        from resurgam.jobs.zone import schedule_zone
-        from resurgam.operations.health import gather_health
-        from resurgam.policy.health import assess
+        from resurgam.jobs.standing import standing
 
-        settings, now = self.settings, self.clock.now()
-        zone = schedule_zone(settings.schedule.timezone, self.environment)
-        plans = plans_of(settings.schedule, settings.app_name, zone)
-        facts = gather_health(settings, self.folders.look(), lambda: self.state, plans, now)
-        return assess(facts, self.settings.health, now)
+        return standing(self.settings, self.environment, self.folders, lambda: self.state, self.clock.now())
+
+    def schedule(self) -> list[dict[str, Any]]:
+        """What is scheduled: each task's next run, and what became of the last (`jobs.schedule.upcoming`)."""
+        from resurgam.jobs.schedule import upcoming
+
+        state = self.state if self.plans and self.settings.backup_state_file.exists() else None
+        return upcoming(self.plans, state, self.clock.now(), enabled=self.settings.backup_enabled)
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know besides the result."""

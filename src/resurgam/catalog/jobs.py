@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -103,11 +103,13 @@ class Jobs:
         actor: str,
         request: Mapping[str, Any] | None = None,
         wait: bool = False,
+        also: Callable[[Any, int], None] = lambda connection, job_id: None,
     ) -> int:
         """Queue a job, which a worker then takes over by `take_over`; its id.
 
         BusyError where it is of an exclusive kind and another such job is under way; with `wait` it may stand in line
-        behind that one, but not behind one that waits already.
+        behind that one, but not behind one that waits already. `also` belongs to the same transaction: what it raises
+        undoes the job.
         """
         self.settle_dead()
         now = self._access.now_us()
@@ -120,7 +122,9 @@ class Jobs:
                         f"A {first.kind} is under way (job {first.id}); this {kind} was not started.",
                         "Wait until it has ended, or cancel it.",
                     )
-            return self._insert(connection, kind, target, origin, actor, request, now, begun=None)
+            job_id = self._insert(connection, kind, target, origin, actor, request, now, begun=None)
+            also(connection, job_id)
+            return job_id
 
     def take_over(self, job_id: int) -> Job:
         """The worker's first act: the job is now this process's, and begun. StateError if it is not queued any more."""
@@ -221,6 +225,12 @@ class Jobs:
         with self._access.read() as connection:
             rows = connection.execute(query.where(table.c.alerted_us.is_(None)).order_by(table.c.id)).all()
         return tuple(_job(row) for row in rows)
+
+    def lost_in_line(self, job_id: int) -> bool:
+        """Whether it came to nothing because whoever queued it died before a worker took it over."""
+        lost = (table.c.id == job_id) & table.c.begun_us.is_(None) & (table.c.outcome == "failed")
+        with self._access.read() as connection:
+            return connection.execute(select(table.c.id).where(lost & (table.c.reason == _DIED))).first() is not None
 
     def mark_alerted(self, job_id: int) -> bool:
         """Take it on oneself to tell of a job; False if somebody else has."""

@@ -20,9 +20,12 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from resurgam.catalog import models
 from resurgam.catalog.audit import AuditLog
+from resurgam.catalog.history import History
 from resurgam.catalog.jobs import Jobs
 from resurgam.catalog.liveness import Alive
 from resurgam.catalog.models import from_us
+from resurgam.catalog.signs import Signs
+from resurgam.catalog.slots import Slots
 from resurgam.catalog.sqlite import Database
 from resurgam.catalog.state_access import Access, as_json
 from resurgam.catalog.state_file import open_state_file
@@ -63,8 +66,11 @@ class State:
         self._access = Access(database, path, clock, Alive(path.parent, f".{path.name}.alive-"))
         self.warnings = warnings
         self.jobs = Jobs(self._access)
+        self.history = History(self._access)
         self.tokens = Tokens(self._access)
         self.audit = AuditLog(self._access)
+        self.slots = Slots(self._access)
+        self.signs = Signs(self._access)
 
     @classmethod
     def open(cls, path: Path, *, catalog_dir: Path | None = None, clock: Clock | None = None) -> State:

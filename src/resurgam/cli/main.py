@@ -15,13 +15,14 @@ import typer
 from typer.exceptions import TyperException
 
 from resurgam import __version__
-from resurgam.cli import exits
+from resurgam.cli import audit, exits, token
 from resurgam.cli.backup import backup
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.health import health
 from resurgam.cli.look import list_backups, show, verify
 from resurgam.cli.removal import delete, pin, prune
 from resurgam.cli.restore import restore
+from resurgam.cli.schedule import schedule
 from resurgam.cli.setup import completion, demo, doctor, init
 from resurgam.errors import ResurgamError
 from resurgam.memory import use_one_arena
@@ -51,10 +52,13 @@ for _command in (
     pin,
     doctor,
     health,
+    schedule,
     demo,
     completion,
 ):
     app.command(_command.__name__.removesuffix("_backups"), epilog=_EPILOG)(_command)
+for _group in (token.app, audit.app):
+    app.add_typer(_group, epilog=_EPILOG)
 
 
 def _version(wanted: bool) -> None:

@@ -58,10 +58,11 @@ class Runner:
         origin: Origin,
         actor: str,
         wait: bool = False,
+        also: Callable[[Any, int], None] = lambda connection, job_id: None,
     ) -> int:
         """Make the job and start its worker; the job's id. BusyError where another excludes it (`Jobs.submit`)."""
         job = self._state.jobs.submit(
-            kind, target, origin=origin, actor=actor, request={**request, "wait": wait}, wait=wait
+            kind, target, origin=origin, actor=actor, request={**request, "wait": wait}, wait=wait, also=also
         )
         self.start(job)
         return job
