@@ -31,13 +31,21 @@ from resurgam.catalog.models import audit as table
 from resurgam.catalog.models import audit_head, from_us
 from resurgam.catalog.roles import Role
 from resurgam.catalog.state_access import Access, as_text
-from resurgam.errors import AuthError, BusyError, ForbiddenError, RestoreRefused, ResurgamError, UsageError
+from resurgam.errors import (
+    AuthError,
+    BusyError,
+    ForbiddenError,
+    NotFoundError,
+    RestoreRefused,
+    ResurgamError,
+    UsageError,
+)
 
 AuditOutcome = Literal["accepted", "ok", "degraded", "refused", "failed", "cancelled"]
 _LONGEST_TEXT = 1_000
 _LONGEST_DETAILS = 10_000
 # Errors that say that nothing was begun.
-_REFUSALS = (AuthError, ForbiddenError, BusyError, RestoreRefused, UsageError)
+_REFUSALS = (AuthError, ForbiddenError, BusyError, NotFoundError, RestoreRefused, UsageError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,8 @@ class Tokens:
     def create_bootstrap(self, expires: timedelta, deliver: Callable[[str], None]) -> TokenInfo | None:
         """An admin token, where no token was ever made; else None.
 
-        `deliver` is given its text before it counts: if that raises, or we die in it, there is still no token.
+        `deliver` is given its text before it counts, while nobody can make or end a token: if it raises, or we die in
+        it, there is still none.
         """
         with self._access.write() as connection:
             if connection.execute(select(table.c.id).limit(1)).first() is not None:
@@ -116,6 +117,14 @@ class Tokens:
             text, made = self._insert(connection, BOOTSTRAP, "admin", expires, self._access.now_us(), bootstrap=True)
             deliver(text)
             return made
+
+    def unless_bootstrap(self, act: Callable[[], None]) -> None:
+        """Do it while nobody can make or end a token, unless a bootstrap token is active now."""
+        with self._access.write() as connection:
+            query = select(table).where((table.c.bootstrap == 1) & table.c.revoked_us.is_(None))
+            now = from_us(self._access.now_us())
+            if all(_info(row).status(now) != "active" for row in connection.execute(query).all()):
+                act()
 
     def check(self, text: str) -> Checked:
         """Is it one of ours, and does it count now? Takes the same time for an id that is not there."""
@@ -134,7 +143,7 @@ class Tokens:
         return Checked("good", token)
 
     def revoke(self, wanted: str) -> TokenInfo:
-        """End the token of that id, or the active one of that name; again is harmless. NotFoundError if there is none."""
+        """End the token of that id, or the active one of that name; harmless again. NotFoundError if there is none."""
         with self._access.write() as connection:
             now_us = self._access.now_us()
             query = select(table).where((table.c.id == wanted) | (table.c.name == wanted))

@@ -17,7 +17,7 @@ MEANINGS = (
     (USAGE, "the command or a setting is wrong; nothing was done"),
     (DEGRADED, "the backup is whole, but a copy or a clean-up failed"),
     (BUSY, "another run is at work; nothing was done"),
-    (NOT_FOUND, "there is no such backup"),
+    (NOT_FOUND, "there is nothing of that name"),
 )
 # A malformed setting is the user's to correct, as a malformed argument is, and nothing was begun.
 _BY_CODE = {"usage": USAGE, "settings": USAGE, "busy": BUSY, "not_found": NOT_FOUND}

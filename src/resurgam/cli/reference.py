@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import typer
 
@@ -53,9 +55,8 @@ def reference() -> str:
 
 
 def _commands() -> list[str]:
-    group = typer.main.get_command(app)
     pages = []
-    for name, command in getattr(group, "commands", {}).items():
+    for name, command in _named_commands(typer.main.get_command(app)):
         context = command.make_context(f"resurgam {name}", [], resilient_parsing=True)
         usage = "".join(f" {piece.translate(_BRACES)}" for piece in command.collect_usage_pieces(context)[1:])
         rows = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
@@ -64,6 +65,15 @@ def _commands() -> list[str]:
         if options:
             pages.append("\n| option | meaning |\n| --- | --- |\n" + "".join(options))
     return pages
+
+
+def _named_commands(group: object, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its whole name, those of groups (`token create`) too."""
+    for name, command in getattr(group, "commands", {}).items():
+        if hasattr(command, "commands"):
+            yield from _named_commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 if __name__ == "__main__":
