@@ -123,7 +123,7 @@ class Service:
     def folders(self) -> Folders:
         from resurgam.operations.health import Folders
 
-        return Folders(self.settings, lambda: self.inventory, self.clock)
+        return Folders(self.settings, lambda: self.listing)
 
     @cached_property
     def state(self) -> State:
@@ -330,9 +330,12 @@ class Service:
 
     def health(self) -> HealthReport:
         """How the backups stand, with reasons and figures. What is broken is a reason, not an error."""
-        from resurgam.jobs.standing import standing
+        from resurgam.operations.health import gather_health
+        from resurgam.policy.health import assess
 
-        return standing(self.settings, self.environment, self.folders, lambda: self.state, self.clock.now())
+        now = self.clock.now()
+        facts = gather_health(self.settings, self.folders.look(), lambda: self.state, self.plans, now)
+        return assess(facts, self.settings.health, now)
 
     def schedule(self) -> list[dict[str, Any]]:
         """What is scheduled: each task's next run, and what became of the last (`jobs.schedule.upcoming`)."""

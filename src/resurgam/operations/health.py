@@ -19,18 +19,16 @@ from resurgam.catalog.jobs import Outcome
 from resurgam.catalog.models import to_us
 from resurgam.catalog.state import State
 from resurgam.catalog.state_file import MARKER
-from resurgam.clock import Clock
-from resurgam.errors import ResurgamError, StateError
-from resurgam.operations.inventory import Inventory
+from resurgam.errors import ResurgamError
+from resurgam.operations.listing import Listing
 from resurgam.operations.probe import Probe
-from resurgam.policy.health_facts import Disk, HealthFacts, RemoteFacts, Running, ScheduleFacts, Trouble
+from resurgam.policy.health_facts import ClockJump, Disk, HealthFacts, RemoteFacts, Running, ScheduleFacts, Trouble
+from resurgam.policy.schedule import Plan
 from resurgam.settings import Settings
 
 _MONTH = timedelta(days=30)
 _SUCCESS: tuple[Outcome, ...] = ("ok", "degraded")
 _TOLD: tuple[Outcome, ...] = (*_SUCCESS, "failed")
-# An archive that changes in place does not change its folder; within this it is seen all the same.
-_FRESH = 30.0
 # Enough to say how many failed in a row.
 _LAST_BACKUPS = 20
 
@@ -47,81 +45,51 @@ class Looked:
 
 
 class Folders:
-    """Both folders, looked at for health: again only when they changed, and without waiting for a mount that hangs."""
+    """Both folders, looked at for health without ever waiting long for a mount that hangs."""
 
-    def __init__(
-        self, settings: Settings, inventory: Callable[[], Inventory], clock: Clock, patience: float = 5.0
-    ) -> None:
+    def __init__(self, settings: Settings, listing: Callable[[], Listing], patience: float = 10.0) -> None:
         """`patience`: seconds to wait for the folders."""
-        self._settings, self._inventory, self._clock, self._patience = settings, inventory, clock, patience
+        self._settings, self._listing, self._patience = settings, listing, patience
         self._probe = Probe(self._looked)
-        self._seen: tuple[tuple[int, ...], float] | None = None
-        self._last = Looked()
+        self._remote_disk = Probe(self._disk_of_remote)
+        self._known: Sequence[BackupRecord] = ()
 
     def look(self) -> Looked:
-        """What there is; where the folders do not answer, the backups known before, and that."""
+        """What there is; where BACKUP_DIR does not answer, the backups known before, and that."""
+        folder = self._settings.backup_dir
         looked = self._probe.ask(self._patience)
-        return looked if looked is not None else self._not_answering()
+        if looked is None:
+            message = f"BACKUP_DIR {folder} did not answer within {self._patience:.0f} s: its mount may hang."
+            trouble = Trouble("folder_hangs", message, f"`ls {folder}` hangs as well? Mount it again.")
+            return Looked(records=self._known, troubles=(trouble,))
+        if self._settings.remote_backup_enabled and not looked.troubles and not looked.remote_problem:
+            return replace(looked, remote_disk=self._remote_disk.ask(1.0))
+        return looked
 
     def _looked(self) -> Looked:
         try:
-            self._last = self._look()
+            return self._look()
         except ResurgamError as error:
             return Looked(troubles=(Trouble("folder_unreadable", error.message, error.hint),))
         except (DBAPIError, OSError) as error:
             said = error.strerror if isinstance(error, OSError) else error.orig
             hint = "`resurgam doctor` looks for the cause."
             return Looked(troubles=(Trouble("folder_unreadable", f"The backups can not be listed: {said}.", hint),))
-        return self._last
 
     def _look(self) -> Looked:
         folder = self._settings.backup_dir
         if not folder.is_dir():
-            self._seen = None
             hint = f"Is its disk mounted? Else `resurgam init` makes it, or mkdir -p {folder}."
             return Looked(troubles=(Trouble("folder_missing", f"BACKUP_DIR {folder} is not there.", hint),))
-        inventory = self._inventory()
-        remote = inventory.remote
-        marks = tuple(_changed(path) for path in (folder, *((remote.path,) if remote else ())))
-        if self._seen is not None and self._seen[0] == marks and self._clock.monotonic() - self._seen[1] < _FRESH:
-            remote_disk = None if remote is None or self._last.remote_problem else disk_of(remote.path)
-            return replace(self._last, disk=disk_of(folder), remote_disk=remote_disk)
-        try:
-            inventory.refresh()
-        except StateError:
-            inventory.refresh()  # a damaged catalog was thrown away; now it is made anew
-        self._seen = marks, self._clock.monotonic()
-        problem = _remote_problem(inventory)
-        return Looked(
-            records=inventory.records(),
-            disk=disk_of(folder),
-            remote_problem=problem,
-            remote_disk=disk_of(remote.path) if remote is not None and not problem else None,
-        )
+        listing = self._listing()
+        listing.watch_remote()
+        problem = listing.remote_trouble(self._patience / 2)
+        self._known = listing.records()
+        return Looked(self._known, disk_of(folder), problem)
 
-    def _not_answering(self) -> Looked:
-        folders = f"BACKUP_DIR {self._settings.backup_dir}"
-        if self._settings.remote_backup_enabled:
-            folders += f" and REMOTE_BACKUP_PATH {self._settings.remote_backup_path}"
-        message = f"The listing of {folders} did not answer within {self._patience:.0f} s: a mount may hang."
-        trouble = Trouble("folder_hangs", message, "`ls` each of them; mount again the one that hangs.")
-        return Looked(records=self._last.records, remote_problem=message, troubles=(trouble,))
-
-
-def _remote_problem(inventory: Inventory) -> str:
-    remote = inventory.remote
-    if remote is None or inventory.remote_readable:
-        return ""
-    told = [warning for warning in inventory.warnings if str(remote.path) in warning]
-    return told[-1] if told else f"REMOTE_BACKUP_PATH {remote.path} can not be read."
-
-
-def _changed(path: Path) -> int:
-    """When a file was made, renamed or deleted in the folder; -1 where nobody can say."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return -1
+    def _disk_of_remote(self) -> Disk | None:
+        path = self._settings.remote_backup_path
+        return None if path is None else disk_of(path)
 
 
 def disk_of(path: Path) -> Disk | None:
@@ -133,8 +101,11 @@ def disk_of(path: Path) -> Disk | None:
     return Disk(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
-def gather_health(settings: Settings, looked: Looked, state: Callable[[], State], now: datetime) -> HealthFacts:
-    """The facts at `now`. `state` opens what exists; it is not called where that would create it."""
+def gather_health(
+    settings: Settings, looked: Looked, state: Callable[[], State], plans: Sequence[Plan], now: datetime
+) -> HealthFacts:
+    """The facts at `now`. `plans`: what is scheduled. `state` opens what exists; it is not called where that would
+    create it."""
     prefix = f"{settings.app_name}_backup"
     own = [one for one in looked.records if one.name.rpartition("_")[0].rpartition("_")[0] == prefix]
     remote = None
@@ -153,21 +124,22 @@ def gather_health(settings: Settings, looked: Looked, state: Callable[[], State]
         remote_enabled=settings.remote_backup_enabled,
         unavailable=settings.unavailable,
         troubles=looked.troubles,
-        schedule=ScheduleFacts() if settings.schedule.backup is not None else None,
+        schedule=_schedule(plans, None, now) if plans else None,
     )
     # Without a sign of an earlier state, there is nothing to read, and nothing is made by looking.
     if not (os.path.lexists(settings.backup_state_file) or os.path.lexists(settings.backup_dir / MARKER)):
         return facts
     try:
-        return _with_history(facts, settings, state(), now)
+        return _with_history(facts, plans, state(), now)
     except ResurgamError as error:
         trouble = Trouble("state_unreadable", error.message, error.hint)
         return replace(facts, troubles=(*facts.troubles, trouble))
 
 
-def _with_history(facts: HealthFacts, settings: Settings, state: State, now: datetime) -> HealthFacts:
+def _with_history(facts: HealthFacts, plans: Sequence[Plan], state: State, now: datetime) -> HealthFacts:
     history = state.history
     runs = {kind: history.last(kind, _SUCCESS) for kind in KINDS}
+    jump = state.signs.get("clock_jump")
     ends = {kind: history.last(kind, _TOLD, _LAST_BACKUPS if kind == "backup" else 1) for kind in KINDS}
     return replace(
         facts,
@@ -176,5 +148,34 @@ def _with_history(facts: HealthFacts, settings: Settings, state: State, now: dat
         last_end={kind: found[0] for kind, found in ends.items() if found},
         counts=history.counts(to_us(now - _MONTH)),
         running=tuple(Running(job.id, job.kind) for job in state.jobs.unfinished() if job.begun_at is not None),
+        schedule=_schedule(plans, state, now) if plans else None,
+        clock_jumps=() if jump is None else (ClockJump(jump.at, float(jump.data.get("seconds", 0))),),
         unfinished_restores=tuple(one.restore_id for one in state.open_journals() if not one.alive),
     )
+
+
+def _schedule(plans: Sequence[Plan], state: State | None, now: datetime) -> ScheduleFacts:
+    next_due, overdue = {}, {}
+    for plan in plans:
+        since = None if state is None else _taken_until(state, plan.task, now)
+        coming = plan.next_start(now, now if since is None else since)
+        if coming is not None:
+            next_due[plan.task] = coming.at
+        slot = None if since is None else plan.due(now, since)
+        start = None if slot is None else plan.start(slot)
+        if start is not None:
+            overdue[plan.task] = start.at
+    loop = None if state is None else state.signs.get("loop")
+    return ScheduleFacts(
+        heartbeat=None if loop is None else loop.at,
+        next_due=next_due,
+        overdue=overdue,
+        verifies=any(plan.task == "verify" for plan in plans),
+    )
+
+
+def _taken_until(state: State, task: str, now: datetime) -> datetime | None:
+    """Slots up to then were taken, or lie before the task was scheduled; None if no service has seen it yet."""
+    last, first_seen = state.slots.last(task, now), state.signs.get(f"schedule {task}")
+    known = [*([last.at] if last else []), *([first_seen.at] if first_seen else [])]
+    return max(known, default=None)

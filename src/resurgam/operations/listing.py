@@ -22,6 +22,8 @@ from resurgam.stores.listing import FoundArchive
 
 _SECONDS = 5.0
 _WHOLE_SECONDS = 60.0
+# A mount of object storage takes some seconds for thousands of archives; one that takes longer than this hangs.
+_HANGS_SECONDS = 30.0
 # Two changes within one tick of the file system's clock leave one mtime.
 _TICK_NS = 50_000_000
 
@@ -47,6 +49,7 @@ class Listing:
         self._read_at = self._whole_at = float("-inf")
         self._stale = True
         self._remote_at = float("-inf")
+        self._remote_begun = float("-inf")
         self._remote_thread: threading.Thread | None = None
         self.remote_problem = ""
 
@@ -92,8 +95,21 @@ class Listing:
                 return
             if now - self._remote_at < _WHOLE_SECONDS:
                 return
+            self._remote_begun = now
             self._remote_thread = threading.Thread(target=self._look_at_remote, name="resurgam-remote", daemon=True)
         self._remote_thread.start()
+
+    def remote_trouble(self, patience: float) -> str:
+        """Why the remote folder can't be seen, "" if it can. Waits for the first look at it, for `patience` seconds."""
+        thread, seen = self._remote_thread, self._remote_at > float("-inf")
+        if thread is not None and not seen:
+            thread.join(patience)
+        remote = self._inventory.remote
+        with self._lock:
+            waited = self._clock.monotonic() - self._remote_begun
+            if remote is not None and self._remote_thread is not None and (not seen or waited >= _HANGS_SECONDS):
+                return f"REMOTE_BACKUP_PATH {remote.path} has not answered for {waited:.0f} s: its mount may hang."
+            return self.remote_problem
 
     def _current(self) -> Listed:
         self.watch_remote()

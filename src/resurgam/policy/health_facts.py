@@ -31,10 +31,12 @@ class RemoteFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFacts:
-    """The built-in schedule: when the loop last said that it lives, and when each task is due next."""
+    """The built-in schedule: when the loop last said that it lives, when each task starts next, and since when one
+    should have started that nobody started; `verifies`: verifying is a task of it."""
 
     heartbeat: datetime | None = None
     next_due: Mapping[str, datetime] = field(default_factory=dict)
+    overdue: Mapping[str, datetime] = field(default_factory=dict)
     verifies: bool = False
 
 

@@ -225,7 +225,7 @@ def schedule_not_running(view: View, limits: HealthLimits) -> Iterator[Reason]:
         ago = _hours(abs((view.now - schedule.heartbeat).total_seconds()))
         yield _not_running(f"BACKUP_SCHEDULE is set, but its service was last seen {ago} ago.", hint)
         return
-    passed = sorted((due, task) for task, due in schedule.next_due.items() if view.now - due > _OVERDUE)
+    passed = sorted((due, task) for task, due in schedule.overdue.items() if view.now - due > _OVERDUE)
     if passed:
         due, task = passed[0]
         late = _hours((view.now - due).total_seconds())
