@@ -11,6 +11,7 @@
     ├── SourceError           source            something that should be captured could not be
     │   ├── DatabaseError     database          the server refused, went away, or is not what we need
     │   ├── ClientToolError   client_tool       pg_dump is missing, too old, or failed
+    │   ├── HookError         hook              a command of the user's that belongs to a backup failed
     │   └── FileSourceError   file_source       a configured path is missing or a file unreadable
     ├── StorageError          storage           a folder is not writable, the disk is full
     ├── ArchiveError          archive           an archive can not be trusted
@@ -81,6 +82,10 @@ class DatabaseError(SourceError):
 
 class ClientToolError(SourceError):
     code = "client_tool"
+
+
+class HookError(SourceError):
+    code = "hook"
 
 
 class FileSourceError(SourceError):

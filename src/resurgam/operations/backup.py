@@ -20,6 +20,7 @@ from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
 from resurgam.operations.clocks import DIFFER, TOLERANCE
+from resurgam.operations.hooks import HookedRun
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.metadata import Captured, build_metadata
 from resurgam.operations.progress import Progress
@@ -30,6 +31,7 @@ from resurgam.postgres.connection import Server
 from resurgam.postgres.dump import TablesContended
 from resurgam.postgres.snapshot import Connection, application_lock, exported_snapshot
 from resurgam.settings import ConfigFile, FileTree
+from resurgam.settings.service_model import Hooks
 from resurgam.sources.config import capture_config
 from resurgam.sources.database import DatabaseReport, capture_database
 from resurgam.sources.excludes import Excludes
@@ -113,6 +115,7 @@ def back_up(
     clock: Clock,
     progress: Progress,
     limits: Limits,
+    hooks: Hooks,
     pg_bin: Path | None = None,
 ) -> BackupResult:
     """Take one backup, copy it, prune. Raises ResurgamError if any wanted source failed; nothing is published then."""
@@ -129,8 +132,13 @@ def back_up(
         mtime_ns = int(taken_at.timestamp()) * 1_000_000_000
         path = application.server.environment.get("PATH")
         tools = find_clients(holder.info.server_version, pg_bin, path)
-        run = _Run(application, tools, limits, clock, progress)
-        with folder.create(name) as partial, ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer:
+        hooked = HookedRun(hooks, application.server.environment, progress, name)
+        run = _Run(application, tools, limits, clock, progress, hooked)
+        with (
+            hooked.around(),
+            folder.create(name) as partial,
+            ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer,
+        ):
             captured = run.capture(holder, writer, name, mtime_ns)
             metadata = build_metadata(
                 name,
@@ -157,7 +165,7 @@ def back_up(
         seconds=clock.monotonic() - started,
         warnings=captured.warnings if agree else (*captured.warnings, DIFFER),
         copied=copied,
-        failures=(*failures, *pruned.errors),
+        failures=(*hooked.failures, *failures, *pruned.errors),
         pruned=pruned,
     )
 
@@ -171,30 +179,34 @@ class _Run:
     limits: Limits
     clock: Clock
     progress: Progress
+    hooked: HookedRun
     server_skew: timedelta = timedelta()
 
     def capture(self, holder: Connection, writer: ArchiveWriter, name: str, mtime_ns: int) -> Captured:
         """Configuration, database, files, in the stream's order. SourceError if one of them is not whole."""
         application = self.application
-        self.progress.phase("Saving the configuration")
-        config = capture_config(
-            application.config_files,
-            application.folder,
-            writer,
-            secrets=application.excludes.secrets,
-            made_ns=mtime_ns,
-            progress=self.progress.advance,
-        )
-        database = self._capture_database(holder, writer, name)
+        with self.hooked.around("config"):
+            self.progress.phase("Saving the configuration")
+            config = capture_config(
+                application.config_files,
+                application.folder,
+                writer,
+                secrets=application.excludes.secrets,
+                made_ns=mtime_ns,
+                progress=self.progress.advance,
+            )
+        with self.hooked.around("database"):
+            database = self._capture_database(holder, writer, name)
         # After the snapshot, so that every file a saved row points to was already there (ADR 2).
-        self.progress.phase("Saving the files")
-        trees = capture_trees(
-            application.trees,
-            writer,
-            excludes=application.excludes,
-            made_ns=mtime_ns,
-            progress=self.progress.advance,
-        )
+        with self.hooked.around("files"):
+            self.progress.phase("Saving the files")
+            trees = capture_trees(
+                application.trees,
+                writer,
+                excludes=application.excludes,
+                made_ns=mtime_ns,
+                progress=self.progress.advance,
+            )
         warnings = (*config.warnings, *(w for tree in trees for w in tree.warnings), *database.warnings)
         return Captured(database, config, trees, warnings)
 

@@ -1,20 +1,14 @@
-"""Runs pg_dump and pg_dumpall: their bytes as they come, their failure as one error that says which table.
-
-A tool ends with us, however we end: the kernel signals it when we die (Linux), and elsewhere its next write finds
-the pipe closed.
-"""
+"""Runs pg_dump and pg_dumpall: their bytes as they come, their failure as one error that says which table."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import re
 import select
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,6 +17,7 @@ from typing import IO
 
 from psycopg.conninfo import make_conninfo
 
+from resurgam import processes
 from resurgam.clock import Clock
 from resurgam.errors import ClientToolError
 from resurgam.postgres.clients import ClientTools
@@ -33,19 +28,11 @@ _KEPT_LINES = 12
 # The holder has every table already. So pg_dump waits for a lock only behind somebody who waits for the holder, that
 # is for us, and would do so for ever.
 _LOCK_WAIT_MS = 1000
-_PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
 _POLL_SECONDS = 0.5
 # Ends of connections and of other tools' options; the server's own wording is passed on.
 _TROUBLE = re.compile(r"(error|fatal|warning|detail|hint)\b", re.IGNORECASE)
 _USUAL = re.compile(r"circular foreign-key|You might not be able|Consider using a full dump|pg_dump: (detail|hint):")
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """Runs in the child between fork and exec."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class TablesContended(ClientToolError):
@@ -102,7 +89,7 @@ class Dump:
                 if status != 0:
                     raise self._failed(status)
             finally:
-                _end(process)
+                processes.end(process)  # its server session ends with it
                 errors.join()
 
     def _read(self, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
@@ -173,7 +160,7 @@ def dump_globals(server: Server, tools: ClientTools) -> bytes:
         try:
             out, err = process.communicate()
         finally:
-            _end(process)
+            processes.end(process)
     if process.returncode != 0:
         said = " ".join(err.decode("utf-8", "backslashreplace").split())
         raise ClientToolError(
@@ -187,32 +174,11 @@ def _start(
     command: Sequence[str | Path], environment: dict[str, str], pass_fds: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            pass_fds=pass_fds,
-            preexec_fn=_die_with_parent,
-        )
+        return processes.start(command, environment, pass_fds=pass_fds)
     except OSError as error:
         raise ClientToolError(
             f"{Path(command[0]).name} could not be started ({error.strerror}).", "`resurgam doctor` looks for it."
         ) from None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Make sure that it is gone; pg_dump ends its server session on SIGTERM."""
-    if process.stdout is not None:
-        process.stdout.close()
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _pipe(stream: IO[bytes] | None) -> int:
