@@ -68,6 +68,11 @@ class Loop:
         if self._thread.is_alive():
             self._thread.join()
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def look(self) -> float:
         """Run what is due; answers for how many seconds there is nothing to do."""
         self._notice_jump()
