@@ -86,7 +86,7 @@ def test_the_line_after_a_rotation_is_in_the_new_file_and_none_is_lost(tmp_path:
     log = RunLog(folder / "backup.log", SystemClock())
     log.info("before")
     assert LOGROTATE
-    command = [LOGROTATE, "--force", "--state", tmp_path / "state", tmp_path / "conf"]
+    command = [LOGROTATE, "--force", "--state", str(tmp_path / "state"), str(tmp_path / "conf")]
     subprocess.run(command, check=True)
     log.error("after")
     (rotated,) = [path for path in folder.iterdir() if path.name != "backup.log"]
@@ -99,6 +99,6 @@ def test_logrotate_understands_every_line_and_nothing_is_cut_in_place(tmp_path: 
     assert LOGROTATE
     (tmp_path / "conf").write_text(_for_this_user(_LOGROTATE.read_text()))
     assert "\n    copytruncate" not in _LOGROTATE.read_text()
-    done = subprocess.run([LOGROTATE, "-d", tmp_path / "conf"], capture_output=True, text=True, check=False)
+    done = subprocess.run([LOGROTATE, "-d", str(tmp_path / "conf")], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "error:" not in done.stderr
