@@ -29,6 +29,7 @@ from resurgam.settings import Settings
 _MONTH = timedelta(days=30)
 _SUCCESS: tuple[Outcome, ...] = ("ok", "degraded")
 _TOLD: tuple[Outcome, ...] = (*_SUCCESS, "failed")
+_LOOK = "`resurgam doctor` looks for the cause."
 # Enough to say how many failed in a row.
 _LAST_BACKUPS = 20
 
@@ -70,11 +71,10 @@ class Folders:
         try:
             return self._look()
         except ResurgamError as error:
-            return Looked(troubles=(Trouble("folder_unreadable", error.message, error.hint),))
+            return Looked(troubles=(_trouble("folder_unreadable", error),))
         except (DBAPIError, OSError) as error:
             said = error.strerror if isinstance(error, OSError) else error.orig
-            hint = "`resurgam doctor` looks for the cause."
-            return Looked(troubles=(Trouble("folder_unreadable", f"The backups can not be listed: {said}.", hint),))
+            return Looked(troubles=(Trouble("folder_unreadable", f"The backups can not be listed: {said}.", _LOOK),))
 
     def _look(self) -> Looked:
         folder = self._settings.backup_dir
@@ -132,8 +132,7 @@ def gather_health(
     try:
         return _with_history(facts, plans, state(), now)
     except ResurgamError as error:
-        trouble = Trouble("state_unreadable", error.message, error.hint)
-        return replace(facts, troubles=(*facts.troubles, trouble))
+        return replace(facts, troubles=(*facts.troubles, _trouble("state_unreadable", error)))
 
 
 def _with_history(facts: HealthFacts, plans: Sequence[Plan], state: State, now: datetime) -> HealthFacts:
@@ -179,3 +178,7 @@ def _taken_until(state: State, task: str, now: datetime) -> datetime | None:
     last, first_seen = state.slots.last(task, now), state.signs.get(f"schedule {task}")
     known = [*([last.at] if last else []), *([first_seen.at] if first_seen else [])]
     return max(known, default=None)
+
+
+def _trouble(code: str, error: ResurgamError) -> Trouble:
+    return Trouble(code, error.message, error.hint or _LOOK)
