@@ -1,8 +1,8 @@
 """Tokens made and ended, each noted in the audit log; and the one with which everything begins.
 
 The bootstrap token is made at the first start of the service, where no token ever was: an admin's, for a day. Its text
-is in BACKUP_DIR/bootstrap-token (0600) and nowhere else. Making another admin token ends it; the file goes when the token
-does. Order: the file is on the disk, then the token counts; the token has ended, then the file goes.
+is in BACKUP_DIR/bootstrap-token (0600) and nowhere else. Making another admin token ends it, and the file goes when the
+token does. Order: the file is on the disk, then the token counts; the token has ended, then the file goes.
 """
 
 from __future__ import annotations
