@@ -26,7 +26,7 @@ from resurgam.jobs.ended import (
     verify_all_ended,
     verify_ended,
 )
-from resurgam.jobs.recorded import Announcer, Asked, Boundary
+from resurgam.jobs.recorded import Asked, Boundary
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.progress import Progress, Silent
 from resurgam.runlog import RunLog
@@ -36,6 +36,7 @@ from resurgam.stores.mounted import RemoteFolder
 
 if TYPE_CHECKING:
     from resurgam.catalog.state import State
+    from resurgam.jobs.announce import Announcer
     from resurgam.operations.backup import Application, BackupResult
     from resurgam.operations.deletion import DeleteResult
     from resurgam.operations.doctor import Check
@@ -151,9 +152,12 @@ class Service:
         return RunLog(self.settings.backup_log_file, self.clock)
 
     @cached_property
-    def announcer(self) -> Announcer | None:
+    def announcer(self) -> Announcer:
         """Who tells people what became of a job; nobody, unless the settings name somebody."""
-        return None
+        from resurgam.jobs.announce import Announcer
+
+        told = self.settings.messages
+        return Announcer(self.state, told, self.settings.app_name, self.log, self.clock, self.environment)
 
     @cached_property
     def application(self) -> Application:
@@ -424,6 +428,6 @@ class Service:
             # There is no history to keep it in; whoever watches the log must see it all the same.
             self.log.error(f"{kind} {target}: failed: {error.message}", code=error.code)
             raise
-        see_to_the_dead(state, self.log, self.announcer.died if self.announcer is not None else lambda job: None)
+        see_to_the_dead(state, self.log, self.announcer.died)
         boundary = Boundary(state, self.log, self.asked, self.announcer)
         return boundary.run(kind, target, run, ended, self.progress)

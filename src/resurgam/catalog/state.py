@@ -19,7 +19,9 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from resurgam.catalog import models
+from resurgam.catalog.alerts import Alerts
 from resurgam.catalog.audit import AuditLog
+from resurgam.catalog.channels import Channels
 from resurgam.catalog.history import History
 from resurgam.catalog.jobs import Jobs
 from resurgam.catalog.liveness import Alive
@@ -66,6 +68,8 @@ class State:
         self._access = Access(database, path, clock, Alive(path.parent, f".{path.name}.alive-"))
         self.warnings = warnings
         self.jobs = Jobs(self._access)
+        self.alerts = Alerts(self._access)
+        self.channels = Channels(self._access)
         self.history = History(self._access)
         self.tokens = Tokens(self._access)
         self.audit = AuditLog(self._access)

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from resurgam import __version__
-from resurgam.cli import audit, exits, token
+from resurgam.cli import audit, exits, notify, token
 from resurgam.cli.backup import backup
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.health import health
@@ -57,7 +57,7 @@ for _command in (
     completion,
 ):
     app.command(_command.__name__.removesuffix("_backups"), epilog=_EPILOG)(_command)
-for _group in (token.app, audit.app):
+for _group in (token.app, audit.app, notify.app):
     app.add_typer(_group, epilog=_EPILOG)
 
 

@@ -20,11 +20,13 @@ from resurgam.catalog.models import to_us
 from resurgam.catalog.state import State
 from resurgam.catalog.state_file import MARKER
 from resurgam.errors import ResurgamError
+from resurgam.notify.channels import failing
 from resurgam.operations.listing import Listing
 from resurgam.operations.probe import Probe
 from resurgam.policy.health_facts import ClockJump, Disk, HealthFacts, RemoteFacts, Running, ScheduleFacts, Trouble
 from resurgam.policy.schedule import Plan
 from resurgam.settings import Settings
+from resurgam.settings.service_model import Messages
 
 _MONTH = timedelta(days=30)
 _SUCCESS: tuple[Outcome, ...] = ("ok", "degraded")
@@ -130,12 +132,14 @@ def gather_health(
     if not (os.path.lexists(settings.backup_state_file) or os.path.lexists(settings.backup_dir / MARKER)):
         return facts
     try:
-        return _with_history(facts, plans, state(), now)
+        return _with_history(facts, settings.messages, plans, state(), now)
     except ResurgamError as error:
         return replace(facts, troubles=(*facts.troubles, _trouble("state_unreadable", error)))
 
 
-def _with_history(facts: HealthFacts, plans: Sequence[Plan], state: State, now: datetime) -> HealthFacts:
+def _with_history(
+    facts: HealthFacts, messages: Messages, plans: Sequence[Plan], state: State, now: datetime
+) -> HealthFacts:
     history = state.history
     runs = {kind: history.last(kind, _SUCCESS) for kind in KINDS}
     jump = state.signs.get("clock_jump")
@@ -143,6 +147,7 @@ def _with_history(facts: HealthFacts, plans: Sequence[Plan], state: State, now: 
     return replace(
         facts,
         last_backups=ends["backup"],
+        channels_failing=failing(messages, state.channels.all()),
         last_success={kind: found[0] for kind, found in runs.items() if found},
         last_end={kind: found[0] for kind, found in ends.items() if found},
         counts=history.counts(to_us(now - _MONTH)),
