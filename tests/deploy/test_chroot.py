@@ -1,7 +1,7 @@
 """The image without Docker: the Dockerfile's steps, carried out in a Debian of its base's release, and its CMD run.
 
-What stands in for `python:3.13-slim-trixie` is debootstrap's trixie with Debian's python3 (3.13 too) under that image's
-names. Both stages run in one root, so that `COPY --from=build` has nothing to do. The PostgreSQL clients are Debian's,
+What stands in for `python:3.13-slim-trixie` is debootstrap's trixie with Debian's python3 (3.13 too) at that image's
+place. Both stages run in one root, so that `COPY --from=build` has nothing to do. The PostgreSQL clients are Debian's,
 by the Dockerfile's own build arguments: PostgreSQL's repository is not reachable from every machine that tests.
 """
 
@@ -28,7 +28,7 @@ from tests.deploy.dockerfile import ROOT, only, steps
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEBOOTSTRAP = shutil.which("debootstrap", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _ARGUMENTS = {"POSTGRES_APT": "", "POSTGRES_CLIENT": "postgresql-client"}
-_BASE = "python3,python3-venv,python3-pip,ca-certificates,tzdata"
+_BASE = "python3,python3-venv,ca-certificates,tzdata"
 # Of this machine, which may reach the package index through a gate that has a certificate of its own.
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _READY_SECONDS = 10.0
@@ -109,13 +109,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    for name in ("python", "pip"):
-        (root / "usr/local/bin" / name).symlink_to(f"/usr/bin/{name}3")
-    for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
-        marker.unlink()
     if Path(_CERTIFICATES).exists():
         shutil.copy(_CERTIFICATES, root / _CERTIFICATES.lstrip("/"))
     made = Image(root)
+    # Debian's own pip may not touch what apt installed; in the image, Python and pip are those of /usr/local.
+    assert made.run("python3", "-m", "venv", "/usr/local").returncode == 0
     made.build()
     yield made
     shutil.rmtree(root)

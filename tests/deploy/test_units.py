@@ -5,6 +5,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -68,8 +70,8 @@ def test_the_service_is_shut_in() -> None:
 
 
 def test_the_environment_file_holds_settings_that_are_understood() -> None:
-    lines = [line for line in (_UNITS / "resurgam.env").read_text().splitlines() if "=" in line]
-    given = dict(line.removeprefix("#").split("=", 1) for line in lines if not line.startswith("# "))
+    text = re.sub(r"^#(?=\w+=)", "", (_UNITS / "resurgam.env").read_text(), flags=re.MULTILINE)
+    given = dict(word.split("=", 1) for word in shlex.split(text, comments=True))
     settings = load_settings(given)
     assert (settings.app_name, str(settings.backup_dir)) == ("radiology", "/app/backups")
     assert settings.schedule.backup == "0 2 * * *"
