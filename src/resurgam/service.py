@@ -27,7 +27,7 @@ from resurgam.jobs.ended import (
     verify_ended,
 )
 from resurgam.jobs.recorded import Asked, Boundary
-from resurgam.operations.inventory import Inventory, megabytes
+from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress, Silent
 from resurgam.runlog import RunLog
 from resurgam.settings import Settings, load_settings
@@ -161,38 +161,15 @@ class Service:
 
     @cached_property
     def application(self) -> Application:
-        from resurgam.operations.backup import Application
-        from resurgam.sources.excludes import Excludes
+        from resurgam.assembly import application_of
 
-        settings = self.settings
-        own = (settings.backup_dir, *((settings.remote_backup_path,) if settings.remote_backup_path else ()))
-        state = settings.backup_state_file
-        secrets = (
-            *settings.secret_files,
-            *((settings.env_path,) if settings.env_path else ()),
-            *(state.with_name(state.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")),
-        )
-        return Application(
-            name=settings.app_name,
-            folder=settings.app_dir,
-            server=self.server,
-            config_files=settings.backup_config_files,
-            trees=settings.backup_file_trees,
-            excludes=Excludes(settings.backup_exclude, own, secrets),
-        )
+        return application_of(self.settings, self.server)
 
     @cached_property
     def retention(self) -> Retention:
-        from resurgam.operations.retention import Retention
-        from resurgam.policy.retention import RetentionRules
+        from resurgam.assembly import retention_of
 
-        settings = self.settings
-        keep = (settings.backup_keep_daily, settings.backup_keep_weekly, settings.backup_keep_monthly)
-        return Retention(
-            settings.app_name,
-            RetentionRules(settings.backup_retention_days, settings.max_backups, *keep),
-            RetentionRules(settings.remote_backup_retention_days, settings.remote_max_backups, *keep),
-        )
+        return retention_of(self.settings)
 
     # What a user asks for
 
@@ -224,22 +201,7 @@ class Service:
     def show(self, name: str) -> dict[str, Any]:
         """One backup: the manual's fields, its copies, its metadata."""
         self.inventory.refresh()
-        record = self.inventory.find(name)
-        copies = [
-            {
-                "location": copy.location,
-                "path": str(self.inventory.path_of(record, copy.location)),
-                "size_mb": megabytes(copy.size),
-                "condition": copy.condition,
-                "problem": copy.problem,
-            }
-            for copy in record.copies
-        ]
-        return {
-            **self.inventory.summary(record),
-            "copies": copies,
-            "metadata": self.inventory.catalog.metadata(record.name),
-        }
+        return self.inventory.details(self.inventory.find(name))
 
     def verify(self, name: str) -> VerifyResult:
         """Check every byte of a backup's best copy."""
@@ -360,24 +322,15 @@ class Service:
         )
 
     def _restoring(self, progress: Progress) -> Restoring:
+        from resurgam.assembly import places_of
         from resurgam.operations.restore import Restoring
-        from resurgam.operations.restore_files import Places
 
-        settings = self.settings
-        own = (settings.backup_dir, settings.backup_state_file, settings.backup_log_file)
-        places = Places(
-            app_dir=settings.app_dir,
-            config_files=settings.backup_config_files,
-            trees=settings.backup_file_trees,
-            own=(*own, *((settings.remote_backup_path,) if settings.remote_backup_path else ())),
-            scratch=settings.backup_dir,
-        )
         return Restoring(
             self.application,
             self.inventory,
             lambda: self.state,
-            places,
-            settings.restore_connections,
+            places_of(self.settings),
+            self.settings.restore_connections,
             self.clock,
             progress,
         )

@@ -101,6 +101,20 @@ class Inventory:
             "locations": list(record.locations),
         }
 
+    def details(self, record: BackupRecord) -> dict[str, Any]:
+        """`summary` with the backup's copies and its metadata."""
+        copies = [
+            {
+                "location": copy.location,
+                "path": str(self.path_of(record, copy.location)),
+                "size_mb": megabytes(copy.size),
+                "condition": copy.condition,
+                "problem": copy.problem,
+            }
+            for copy in record.copies
+        ]
+        return {**self.summary(record), "copies": copies, "metadata": self.catalog.metadata(record.name)}
+
     def _shown_path(self, record: BackupRecord) -> str:
         """`path_of` as text, without the Path in between that costs more than all else in a list of thousands."""
         remote = self.remote if record.locations[0] == "remote" else None

@@ -1,0 +1,57 @@
+"""What operations are given, made of the settings: values only, nothing is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resurgam.operations.backup import Application
+from resurgam.operations.restore_files import Places
+from resurgam.operations.retention import Retention
+from resurgam.policy.retention import RetentionRules
+from resurgam.postgres.connection import Server
+from resurgam.settings import Settings
+from resurgam.sources.excludes import Excludes
+
+
+def application_of(settings: Settings, server: Server) -> Application:
+    """What is protected. Our own folders and secrets never enter a backup of it."""
+    state = settings.backup_state_file
+    secrets = (
+        *settings.secret_files,
+        *((settings.env_path,) if settings.env_path else ()),
+        *(state.with_name(state.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")),
+    )
+    return Application(
+        name=settings.app_name,
+        folder=settings.app_dir,
+        server=server,
+        config_files=settings.backup_config_files,
+        trees=settings.backup_file_trees,
+        excludes=Excludes(settings.backup_exclude, _with_remote(settings, settings.backup_dir), secrets),
+    )
+
+
+def retention_of(settings: Settings) -> Retention:
+    """What is kept here, and what in the remote folder."""
+    keep = (settings.backup_keep_daily, settings.backup_keep_weekly, settings.backup_keep_monthly)
+    return Retention(
+        settings.app_name,
+        RetentionRules(settings.backup_retention_days, settings.max_backups, *keep),
+        RetentionRules(settings.remote_backup_retention_days, settings.remote_max_backups, *keep),
+    )
+
+
+def places_of(settings: Settings) -> Places:
+    """Where a restore may write."""
+    own = (settings.backup_dir, settings.backup_state_file, settings.backup_log_file)
+    return Places(
+        app_dir=settings.app_dir,
+        config_files=settings.backup_config_files,
+        trees=settings.backup_file_trees,
+        own=_with_remote(settings, *own),
+        scratch=settings.backup_dir,
+    )
+
+
+def _with_remote(settings: Settings, *own: Path) -> tuple[Path, ...]:
+    return (*own, *((settings.remote_backup_path,) if settings.remote_backup_path else ()))
