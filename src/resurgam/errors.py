@@ -20,6 +20,7 @@
     ├── RestoreRefused        restore_refused   the plan found problems; nothing was touched
     ├── RestoreFailed         restore_failed    it failed on the way; the live side is as it was
     ├── VerifyFailed          verify_failed     the backup is not what it says
+    ├── ListenError           listen            the API's port can't be had
     └── StateError            state             catalog or state file unusable
 
 Messages are whole sentences without secrets. Codes never change once released.
@@ -124,6 +125,10 @@ class RestoreFailed(ResurgamError):
 
 class VerifyFailed(ResurgamError):
     code = "verify_failed"
+
+
+class ListenError(ResurgamError):
+    code = "listen"
 
 
 class StateError(ResurgamError):

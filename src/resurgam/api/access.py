@@ -7,12 +7,12 @@ and, where something is changed, the audit log has it before anything is done.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
+from resurgam.api.auth import Caller
 from resurgam.catalog.roles import Role, covers
 from resurgam.errors import ForbiddenError
 
@@ -23,29 +23,25 @@ _BEARER = HTTPBearer(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls: the name for the audit log (`token:ci`, `jwt:alice`), and the role."""
-
-    name: str
-    role: Role
-
-
 class Authenticates(Protocol):
     """Finds out who calls."""
 
-    def authenticate(self, authorization: str | None, address: str) -> Caller:
+    async def authenticate(self, authorization: str | None, address: str) -> Caller:
         """The caller by the Authorization header. AuthError if it is missing or does not count."""
 
 
-Identify = Callable[..., None]
+Identify = Callable[..., Any]
 
 
 def by_token(authenticator: Callable[[], Authenticates]) -> Identify:
     """The caller by our own tokens, or the configured JWTs."""
 
-    def identified(request: Request, _: Any = Security(_BEARER)) -> None:
-        request.state.caller = authenticator().authenticate(request.headers.get("authorization"), address_of(request))
+    # Only for the OpenAPI document: the header is judged by the authenticator alone.
+    declared = Security(_BEARER)
+
+    async def identified(request: Request, _: Any = declared) -> None:
+        shown = request.headers.get("authorization")
+        request.state.caller = await authenticator().authenticate(shown, address_of(request))
 
     return identified
 
@@ -53,16 +49,18 @@ def by_token(authenticator: Callable[[], Authenticates]) -> Identify:
 def by_host(admin: Callable[..., Any]) -> Identify:
     """The caller by the host application's own dependency: whoever passes it is an admin."""
 
-    def identified(request: Request, user: Any = Depends(admin)) -> None:
+    given = Depends(admin)
+
+    async def identified(request: Request, user: Any = given) -> None:
         request.state.caller = Caller(_name_of(user), "admin")
 
     return identified
 
 
-def permitted(identified: Identify, role: Role) -> Callable[..., None]:
+def permitted(identified: Identify, role: Role) -> Callable[..., Any]:
     """A dependency that lets those pass who have that role. ForbiddenError for others."""
 
-    def permits(request: Request, _: None = Depends(identified)) -> None:
+    async def permits(request: Request, _: None = Depends(identified)) -> None:
         require_role(caller_of(request), role)
 
     return permits
@@ -71,9 +69,10 @@ def permitted(identified: Identify, role: Role) -> Callable[..., None]:
 def require_role(caller: Caller, role: Role) -> None:
     """ForbiddenError unless the caller has at least that role."""
     if not covers(caller.role, role):
+        has = f"the role {caller.role}" if caller.role else "no role"
         raise ForbiddenError(
-            f"This needs the role {role}; {caller.name} has the role {caller.role}. Nothing was done.",
-            f"Ask for a token made by `resurgam token create --role {role}`.",
+            f"This needs the role {role}, and {caller.name} has {has}. Nothing was done.",
+            f"Use a token made by `resurgam token create --role {role}`.",
         )
 
 

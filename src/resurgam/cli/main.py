@@ -23,6 +23,7 @@ from resurgam.cli.look import list_backups, show, verify
 from resurgam.cli.removal import delete, pin, prune
 from resurgam.cli.restore import restore
 from resurgam.cli.schedule import schedule
+from resurgam.cli.serve import serve
 from resurgam.cli.setup import completion, demo, doctor, init
 from resurgam.errors import ResurgamError
 from resurgam.memory import use_one_arena
@@ -53,6 +54,7 @@ for _command in (
     doctor,
     health,
     schedule,
+    serve,
     demo,
     completion,
 ):

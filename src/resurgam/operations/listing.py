@@ -9,14 +9,17 @@ Rules:
 
 from __future__ import annotations
 
+import re
 import threading
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from resurgam.catalog.catalog import BackupRecord
+from resurgam.catalog.models import to_us
 from resurgam.clock import Clock
-from resurgam.errors import NotFoundError, ResurgamError, StateError
+from resurgam.errors import NotFoundError, ResurgamError, StateError, UsageError
 from resurgam.operations.inventory import Inventory
 from resurgam.stores.listing import FoundArchive
 
@@ -26,6 +29,7 @@ _WHOLE_SECONDS = 60.0
 _HANGS_SECONDS = 30.0
 # Two changes within one tick of the file system's clock leave one mtime.
 _TICK_NS = 50_000_000
+_CURSOR = re.compile(r"(\d{1,20})-(-?\d{1,20})-(.{1,200})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +69,19 @@ class Listing:
             raise NotFoundError(f"There is no backup named {shown!r}.", "The list of backups shows those there are.")
         return record
 
-    def page(self, limit: int, after: str | None) -> tuple[Sequence[BackupRecord], str | None]:
-        """At most `limit` backups, newest first, from the one that follows `after`; and where the next page starts.
+    def page(self, limit: int, cursor: str | None) -> tuple[Sequence[BackupRecord], str | None]:
+        """At most `limit` backups, newest first, from where the page that gave `cursor` ended; the next page's cursor.
 
-        NotFoundError if `after` is none (any more).
+        A cursor stays good when its backup is deleted. UsageError if it is none.
         """
         records = self._current().records
         begin = 0
-        if after is not None:
-            record = self.find(after)
-            begin = next((n for n, one in enumerate(records, 1) if one.name == record.name), len(records))
+        if cursor is not None:
+            after = _place_in(cursor)
+            begin = bisect_left(records, True, key=lambda record: _place(record) < after)
         page = records[begin : begin + limit]
-        return page, page[-1].name if page and begin + limit < len(records) else None
+        more = page and begin + limit < len(records)
+        return page, "-".join(map(str, _place(page[-1]))) if more else None
 
     def summary(self, record: BackupRecord) -> dict[str, Any]:
         """The manual's entry of a list (`Inventory.summary`)."""
@@ -152,3 +157,15 @@ class Listing:
                 self._remote_at = self._clock.monotonic()
                 self._remote_thread = None
                 self._stale = True
+
+
+def _place(record: BackupRecord) -> tuple[int, int, str]:
+    """What backups are ordered by, as `Catalog.backups` does it."""
+    return record.sequence, to_us(record.taken_at), record.name
+
+
+def _place_in(cursor: str) -> tuple[int, int, str]:
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise UsageError("The cursor is none that a page of this list gave.", "Begin again without a cursor.")
+    return int(match[1]), int(match[2]), match[3]

@@ -1,0 +1,154 @@
+"""A backup's archive: looked into, and downloaded, also on from where it broke off (RFC 9110, 13.1.5 and 14)."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from resurgam.api.backups import Limit, Name
+from resurgam.api.errors import Answer, Refusal
+from resurgam.api.routing import Operation, Routes, runtime_of
+from resurgam.api.runtime import slowly
+from resurgam.api.schemas import Contents
+from resurgam.archive.opening import open_archive
+from resurgam.errors import NotFoundError, StorageError
+from resurgam.operations.browse import browse
+from resurgam.stores.listing import SUFFIX
+
+_BLOCK = 512 << 10
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+async def contents(
+    request: Request,
+    backup_name: Name,
+    path: Annotated[
+        str, Query(max_length=8192, description="A folder of the backup, as `files/uploads`; its top without one.")
+    ] = "",
+    limit: Limit = 200,
+    cursor: Annotated[
+        str | None, Query(max_length=8192, description="`next_cursor` of the page before this one.")
+    ] = None,
+) -> Answer:
+    """What stands in one folder of a backup, by name. An archive of another program is read from its beginning."""
+    runtime = runtime_of(request)
+
+    def look() -> dict[str, Any]:
+        record = runtime.listing.find(backup_name)
+        with open_archive(runtime.service.inventory.path_of(record)) as archive:
+            page = browse(archive, path, limit, cursor)
+        return {
+            "backup_name": record.name,
+            "path": path.strip("/"),
+            "entries": [child.to_json() for child in page.children],
+            "next_cursor": page.following,
+        }
+
+    return Answer(await slowly(look))
+
+
+async def download(request: Request, backup_name: Name) -> Response:
+    """The archive itself, a `.tar.gz`. One range can be asked for; If-Range takes the ETag. Deleting the backup
+    meanwhile does not end a download."""
+    runtime = runtime_of(request)
+
+    def opened() -> tuple[io.FileIO, os.stat_result, str]:
+        record = runtime.listing.find(backup_name)
+        file = _open(runtime.service.inventory.path_of(record))
+        return file, os.fstat(file.fileno()), record.name
+
+    file, status, name = await slowly(opened)
+    size = status.st_size
+    tag = f'"{status.st_ino:x}-{size:x}-{status.st_mtime_ns:x}"'
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": tag,
+        "Content-Disposition": f'attachment; filename="{name}{SUFFIX}"',
+    }
+    first, last, code = 0, size - 1, 200
+    if request.headers.get("if-range", tag) == tag:
+        asked = _range(request.headers.get("range", ""), size)
+        if asked is not None and asked[0] >= size:
+            file.close()
+            raise Refusal(
+                416,
+                "range",
+                "The range begins behind the end of the archive.",
+                headers={"Content-Range": f"bytes */{size}", "ETag": tag},
+            )
+        if asked is not None:
+            first, last, code = *asked, 206
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    headers["Content-Length"] = str(last - first + 1)
+    return StreamingResponse(
+        _blocks(file, first, last - first + 1), code, headers=headers, media_type="application/gzip"
+    )
+
+
+def add_archives(routes: Routes) -> None:
+    """The routes of one backup's archive."""
+    content = {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}
+    whole: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The archive", "content": content},
+        206: {"description": "The range that was asked for", "content": content},
+    }
+    ranges = [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
+        for name, text in (
+            ("Range", "One range of bytes, as `bytes=1048576-`."),
+            ("If-Range", "The ETag of the part that is there already; if it differs, the whole archive comes."),
+        )
+    ]
+    download_operation = Operation(
+        "downloadArchive",
+        "archives",
+        "admin",
+        None,
+        (404, 416, 422),
+        "download",
+        extra={"parameters": ranges},
+        responses=whole,
+    )
+    contents_operation = Operation("listContents", "archives", "viewer", Contents, (404, 422))
+    routes.add("GET", "/api/backups/{backup_name}/archive", download, download_operation)
+    routes.add("GET", "/api/backups/{backup_name}/contents", contents, contents_operation)
+
+
+def _open(path: Path) -> io.FileIO:
+    try:
+        return io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
+    except FileNotFoundError:
+        raise NotFoundError(f"The archive {path.name} is gone.", "List the backups again.") from None
+    except OSError as error:
+        raise StorageError(f"The archive {path.name} can not be read ({error.strerror}).") from None
+
+
+def _range(header: str, size: int) -> tuple[int, int] | None:
+    """First and last byte; None where the whole is to be sent: several ranges, or none that makes sense."""
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or match.group(0) == "bytes=-":
+        return None
+    if not match[1]:
+        suffix = int(match[2])
+        return (max(0, size - suffix), size - 1) if suffix else (size, size)
+    first = int(match[1])
+    last = min(int(match[2]), size - 1) if match[2] else size - 1
+    return None if match[2] and int(match[2]) < first else (first, last)
+
+
+async def _blocks(file: io.FileIO, offset: int, length: int) -> AsyncIterator[bytes]:
+    with file:
+        while length > 0:
+            block = await slowly(partial(os.pread, file.fileno(), min(_BLOCK, length), offset))
+            if not block:
+                return  # cut short meanwhile: the client sees too few bytes
+            yield block
+            offset, length = offset + len(block), length - len(block)

@@ -1,0 +1,141 @@
+"""What comes in: JSON bodies, read as JSON whatever their Content-Type says, since the manual's scenario 2 sends none.
+
+A body is read only after the caller was let pass, and no more of it than any sensible one has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from resurgam.api.errors import Refusal, invalid
+
+_LARGEST = 64 << 10
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class RestoreRequest(BaseModel):
+    """What to restore. `confirm` must be true: the live data are replaced (and kept beside)."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "backup_name": "radiology_backup_20250104_143022",
+                "restore_database": True,
+                "restore_config": True,
+                "restore_files": True,
+                "confirm": True,
+            }
+        },
+    )
+
+    backup_name: StrictStr = Field(min_length=1, max_length=100, description="As the list of backups shows it.")
+    restore_database: StrictBool = Field(True, description="Restore the database.")
+    restore_config: StrictBool = Field(True, description="Restore the config files.")
+    restore_files: StrictBool = Field(True, description="Restore the file trees.")
+    confirm: StrictBool = Field(
+        False, validate_default=True, description="Must be true, else nothing is done: the live data are replaced."
+    )
+
+    @field_validator("confirm")
+    @classmethod
+    def _confirmed(cls, confirm: bool) -> bool:
+        if not confirm:
+            raise ValueError("must be true, since a restore replaces the live data")
+        return confirm
+
+    @model_validator(mode="after")
+    def _something(self) -> RestoreRequest:
+        if not (self.restore_database or self.restore_config or self.restore_files):
+            raise ValueError("nothing is to be restored: all three parts are false")
+        return self
+
+
+class PruneRequest(BaseModel):
+    """Delete what the retention no longer keeps, or only say what that is. No body at all means the first."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"dry_run": True}})
+
+    dry_run: StrictBool = Field(False, description="Only say what would be deleted.")
+
+
+def body_of(model: type[BaseModel]) -> Callable[..., Any]:
+    """A dependency that reads the body into `request.state.body`. Refusal (413, 422) if it is not one."""
+
+    async def read(request: Request) -> None:
+        raw = await _raw(request)
+        if not raw.strip() and not any(field.is_required() for field in model.model_fields.values()):
+            raw = b"{}"
+        request.state.body = parse(model, raw)
+
+    return read
+
+
+def body_in(request: Request, model: type[Model]) -> Model:
+    """The body that the dependency read."""
+    body = request.state.body
+    assert isinstance(body, model)
+    return body
+
+
+def parse(model: type[Model], raw: bytes) -> Model:
+    """One JSON object as a model. Refusal (422) with everything that is wrong with it."""
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refusal(
+            422,
+            "validation",
+            "The body is not one JSON object with each field once; nothing was done.",
+            "GET /openapi.json describes what is expected.",
+        ) from None
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise invalid(error.errors(include_input=False, include_url=False, include_context=False)) from None
+
+
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The body's entry in the OpenAPI document."""
+    schema = model.model_json_schema()
+    required = any(field.is_required() for field in model.model_fields.values())
+    if "confirm" in schema["properties"]:
+        schema["properties"]["confirm"] |= {"const": True}
+        schema["properties"]["confirm"].pop("default")
+        schema["required"] = [*schema["required"], "confirm"]
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
+
+
+async def _raw(request: Request) -> bytes:
+    raw = b""
+    async for block in request.stream():
+        raw += block
+        if len(raw) > _LARGEST:
+            raise Refusal(413, "too_large", "The body is too long; nothing was done.")
+    return raw
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two answers to one question, `confirm` above all, are none."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field stands twice")
+    return found
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
