@@ -50,7 +50,7 @@ def create(
     from resurgam.operations.access import create_token
 
     face = Face(json)
-    lasting = _duration(expires)
+    lasting = duration(expires)
     with face.service() as service:
         folder = service.folder.path
         text, token = create_token(service.state, folder, local_actor(), role.value, name=name, expires=lasting)
@@ -90,7 +90,8 @@ def revoke(
     return exits.OK
 
 
-def _duration(text: str) -> timedelta | None:
+def duration(text: str) -> timedelta | None:
+    """How long a token lasts; None from `none`. UsageError if it is neither that nor a duration."""
     from datetime import timedelta
 
     from resurgam.settings import parse

@@ -32,7 +32,7 @@ def create_token(
 
     UsageError as Tokens.create.
     """
-    called = name or f"{role}-{secrets.token_hex(3)}"
+    called = f"{role}-{secrets.token_hex(3)}" if name is None else name
     with state.audit.noting(actor, "token create", called) as details:
         details["token_role"] = role
         text, token = state.tokens.create(called, role, expires)
