@@ -140,7 +140,7 @@ def gather_health(
 def _with_history(
     facts: HealthFacts, messages: Messages, plans: Sequence[Plan], state: State, now: datetime
 ) -> HealthFacts:
-    history = state.history
+    history, under_way = state.history, state.jobs.unfinished()  # first: it settles those that died
     runs = {kind: history.last(kind, _SUCCESS) for kind in KINDS}
     jump = state.signs.get("clock_jump")
     ends = {kind: history.last(kind, _TOLD, _LAST_BACKUPS if kind == "backup" else 1) for kind in KINDS}
@@ -151,7 +151,7 @@ def _with_history(
         last_success={kind: found[0] for kind, found in runs.items() if found},
         last_end={kind: found[0] for kind, found in ends.items() if found},
         counts=history.counts(to_us(now - _MONTH)),
-        running=tuple(Running(job.id, job.kind) for job in state.jobs.unfinished() if job.begun_at is not None),
+        running=tuple(Running(job.id, job.kind) for job in under_way if job.begun_at is not None),
         schedule=_schedule(plans, state, now) if plans else None,
         clock_jumps=() if jump is None else (ClockJump(jump.at, float(jump.data.get("seconds", 0))),),
         unfinished_restores=tuple(one.restore_id for one in state.open_journals() if not one.alive),
