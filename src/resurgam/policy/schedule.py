@@ -100,15 +100,14 @@ class Plan:
         if blackout_end(now, self.blackout, self.zone) != now:
             return None
         slot = self.latest_slot(now)
-        if slot is not None and slot > since and not self._has_come(slot, now):
-            # Its jitter is not over. The one before may have been missed, unless it is held back together with it.
-            slot = self.latest_slot(slot - _TICK)
-        if slot is None or slot <= since:
-            return None
-        start = self.start(slot)
-        if start is None or start.at > now or now - start.at > max(self.catch_up, LATE):
-            return None
-        return slot
+        while slot is not None and slot > since:
+            start = self.start(slot)
+            if start is not None and start.at <= now:
+                return slot if now - start.at <= max(self.catch_up, LATE) else None
+            # Its jitter is not over. One before it, and before the blackout that held both back, may have been missed.
+            begins = [begin for begin, until in _around(slot, self.blackout, self.zone) if begin <= slot < until]
+            slot = self.latest_slot(min(begins, default=slot) - _TICK)
+        return None
 
     def next_start(self, now: datetime, since: datetime) -> Start | None:
         """The next run that starts later than `now`, for a slot later than `since`."""
