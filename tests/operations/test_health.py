@@ -233,7 +233,12 @@ def test_a_remote_folder_that_hangs_is_behind(tmp_path: Path, monkeypatch: pytes
     released = threading.Event()
     with service_of(tmp_path, REMOTE_BACKUP_ENABLED="true", REMOTE_BACKUP_PATH=str(tmp_path / "remote")) as service:
         service.folder.prepare()
-        monkeypatch.setattr(RemoteFolder, "archives", lambda self: list(released.wait(20) and ()))
+
+        def hangs(self: RemoteFolder) -> list[FoundArchive]:
+            released.wait(20)
+            return []
+
+        monkeypatch.setattr(RemoteFolder, "archives", hangs)
         folders = Folders(service.settings, lambda: service.listing, patience=0.4)
         begun = time.monotonic()
         looked = folders.look()
