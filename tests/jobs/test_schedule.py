@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from resurgam.catalog.state import State
-from resurgam.jobs.schedule import upcoming
+from resurgam.jobs.runner import Runner
+from resurgam.jobs.schedule import ScheduleChore, upcoming
 from resurgam.settings.service_model import Schedule, Window
 from tests.clusters import ROOT, soaking
 from tests.jobs.schedulers import NIGHTLY, Scheduler
@@ -196,6 +198,20 @@ def test_28_a_job_that_nobody_took_over_is_not_asked_for_again_after_catch_up(tm
     late.at("2026-11-22T03:01")
     assert late.asked() == [("backup", "failed")]
     late.state.close()
+
+
+def test_a_real_runner_starts_the_worker_and_one_that_ends_badly_is_not_started_again(scheduler: Scheduler) -> None:
+    """Otherwise a worker that can not start would be started anew every minute until catch-up ends."""
+    runner = Runner(scheduler.state, scheduler.log, dict(os.environ), command=(sys.executable, "-c", "exit(7)"))
+    scheduler.chore = ScheduleChore(scheduler.plans, scheduler.state, runner, scheduler.log)
+    scheduler.at("2026-11-22T01:59")
+    scheduler.at("2026-11-22T02:00")
+    last = scheduler.state.slots.last("backup")
+    assert last is not None and last.job_id is not None
+    runner.ended(last.job_id).result(30)
+    scheduler.at("2026-11-22T02:01")
+    assert scheduler.asked() == [("backup", "failed")]
+    assert "status 7" in scheduler.state.jobs.get(last.job_id).reason
 
 
 RACING = """
