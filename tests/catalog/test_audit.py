@@ -84,6 +84,8 @@ def test_entries_are_kept_in_order_and_the_chain_is_whole(state: State) -> None:
         ("digest", f"'{'a' * 64}'"),
         ("target", "x'ff00'"),
         ("at_us", "'never'"),
+        ("at_us", "1 << 62"),
+        ("details", "'[1'"),
     ],
 )
 @pytest.mark.parametrize("number", [1, 3, 6])
@@ -91,6 +93,7 @@ def test_an_edited_entry_is_found(state: State, path: Path, column: str, value: 
     fill(state)
     told = tampered(state, path, f"UPDATE audit SET {column} = {value} WHERE id = {number}")
     assert told == f"Entry {number} is not what was written: edited."
+    assert len([json.dumps(entry.to_json()) for entry in state.audit.page()]) == 6
 
 
 @pytest.mark.parametrize("number", [1, 3, 6])

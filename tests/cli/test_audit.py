@@ -67,3 +67,27 @@ def test_an_empty_log_is_whole(bare: Scene, tmp_path: Path) -> None:
     assert bare.run("audit", "verify").code == 0
     assert bare.run("audit", "list", "--json").json == []
     assert bare.run("audit", "list").code == 0
+
+
+def test_what_the_commands_change_is_noted_before_and_after(scene: Scene) -> None:
+    name = scene.backup()
+    for arguments in (("pin", name), ("delete", name, "--yes"), ("pin", name, "--remove"), ("prune",)):
+        scene.run(*arguments)
+    assert scene.run("restore", name, "--yes", "--only", "files").code == 0
+    assert scene.run("delete", name, "--yes").code == 0
+    for untouched in (("prune", "--dry-run"), ("delete", name, "--yes")):
+        scene.run(*untouched)
+    entries = scene.run("audit", "list", "--json").json
+    assert [(one["action"], one["outcome"]) for one in reversed(entries)] == [
+        *(("pin", "accepted"), ("pin", "ok")),
+        *(("delete", "accepted"), ("delete", "refused")),
+        *(("unpin", "accepted"), ("unpin", "ok")),
+        *(("prune", "accepted"), ("prune", "ok")),
+        *(("restore", "accepted"), ("restore", "ok")),
+        *(("delete", "accepted"), ("delete", "ok")),
+        *(("delete", "accepted"), ("delete", "refused")),
+    ]
+    restored = next(one for one in entries if one["action"] == "restore" and one["outcome"] == "accepted")
+    assert restored["details"] == {"database": False, "config": False, "files": True}
+    assert {one["origin"] for one in entries} == {"cli"}
+    assert {one["target"] for one in entries} == {name, "radiology"}

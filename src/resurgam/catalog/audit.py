@@ -17,7 +17,7 @@ import json
 import os
 import pwd
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -38,6 +38,7 @@ from resurgam.errors import (
     NotFoundError,
     RestoreRefused,
     ResurgamError,
+    StateError,
     UsageError,
 )
 
@@ -138,7 +139,9 @@ class AuditLog:
             if isinstance(raised, ResurgamError):
                 details["code"] = raised.code
             how: AuditOutcome = "refused" if isinstance(raised, _REFUSALS) else "failed"
-            self.append(actor.name, actor.role, actor.origin, action, target, how, details)
+            # It must not hide what the block failed for, which may be the same: a full disk.
+            with suppress(StateError):
+                self.append(actor.name, actor.role, actor.origin, action, target, how, details)
             raise
         self.append(actor.name, actor.role, actor.origin, action, target, "ok", details)
 
@@ -190,19 +193,12 @@ def _plain(value: Any) -> Any:
 
 
 def _entry(row: Any) -> AuditEntry:
+    """An entry as it is now: `verify` says whether it was edited, and the log must still be readable if it was."""
     try:
-        details = json.loads(row.details)
-    except ValueError:  # edited by hand: `verify` says so, and the rest is still to be read
-        details = {}
-    return AuditEntry(
-        id=row.id,
-        at=from_us(row.at_us),
-        actor=row.actor,
-        role=row.role,
-        origin=row.origin,
-        action=row.action,
-        target=row.target,
-        outcome=row.outcome,
-        details=details if isinstance(details, dict) else {},
-        digest=row.digest,
-    )
+        at, details = from_us(row.at_us), json.loads(row.details)
+    except (ValueError, TypeError, OverflowError):
+        at, details = from_us(0), {}
+    texts = {
+        name: str(getattr(row, name)) for name in ("actor", "role", "origin", "action", "target", "outcome", "digest")
+    }
+    return AuditEntry(id=row.id, at=at, details=details if isinstance(details, dict) else {}, **texts)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption
 from resurgam.cli.wording import columns, count_text, printable
+from resurgam.errors import ResurgamError
 
 if TYPE_CHECKING:
     from resurgam.catalog.audit import AuditEntry
     from resurgam.catalog.audit_chain import AuditCheck
+    from resurgam.service import Service
 
 
 app = typer.Typer(name="audit", help="Who did what, by an audit log.", no_args_is_help=True, rich_markup_mode=None)
@@ -43,6 +47,29 @@ def verify(json: JsonOption = False) -> int:
         check = service.state.audit.verify()
     face.answer(check.to_json(), _check_text(check))
     return exits.FAILED if check.problems else exits.OK
+
+
+@contextmanager
+def audited(
+    service: Service, action: str, target: str, details: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Note that whoever runs this command does something, before it is done, and how it ended.
+
+    What the block puts into the given dict are the second entry's details. Where nothing can be noted nothing is done:
+    ResurgamError, which is in the log too.
+    """
+    from resurgam.catalog.audit import local_actor
+
+    actor = local_actor()
+    try:
+        service.folder.prepare()
+        audit = service.state.audit
+        audit.append(actor.name, actor.role, actor.origin, action, target, "accepted", details)
+    except ResurgamError as error:
+        service.log.error(f"{action} {target}: failed: {error.message}")
+        raise
+    with audit.noting(actor, action, target) as noted:
+        yield noted
 
 
 def _list_text(entries: tuple[AuditEntry, ...]) -> str:

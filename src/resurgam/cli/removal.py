@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resurgam.cli import exits
+from resurgam.cli.audit import audited
 from resurgam.cli.face import DryRunOption, Face, JsonOption, NameArgument, YesOption
 from resurgam.cli.wording import columns, count_text, printable, size_text
 
@@ -34,7 +35,8 @@ def delete(
             return exits.OK
         if not yes:
             face.confirm("Delete it?", _delete_text(plan))
-        result = service.delete(name, local_only=local)
+        with audited(service, "delete", name, {"local_only": local}):
+            result = service.delete(name, local_only=local)
     face.answer(result.to_json(), _delete_text(result))
     return exits.OK
 
@@ -43,7 +45,12 @@ def prune(dry_run: DryRunOption = False, json: JsonOption = False) -> int:
     """Delete what the retention no longer keeps."""
     face = Face(json)
     with face.service() as service:
-        result = service.prune(dry_run=dry_run)
+        if dry_run:
+            result = service.prune(dry_run=True)
+        else:
+            with audited(service, "prune", service.settings.app_name) as noted:
+                result = service.prune()
+                noted |= {"deleted": len(result.deleted), "errors": len(result.errors)}
     face.answer(result.to_json(), "" if json else _prune_text(result))
     return exits.DEGRADED if result.errors else exits.OK
 
@@ -55,7 +62,7 @@ def pin(
 ) -> int:
     """Keep a backup whatever the retention says."""
     face = Face(json)
-    with face.service() as service:
+    with face.service() as service, audited(service, "unpin" if remove else "pin", name):
         pinned = service.pin(name, remove=remove)
     text = f"{pinned} is no longer pinned." if remove else f"{pinned} is pinned: no retention deletes it."
     face.answer({"success": True, "backup_name": pinned, "pinned": not remove}, text)

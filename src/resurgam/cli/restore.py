@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resurgam.cli import exits
+from resurgam.cli.audit import audited
 from resurgam.cli.face import DryRunOption, Face, JsonOption, NameArgument, QuietOption, YesOption
 from resurgam.cli.wording import count_text, moment_text, printable, seconds_text, size_text
 from resurgam.errors import RestoreRefused, UsageError
@@ -45,7 +46,8 @@ def restore(
         if plan.problems:
             raise RestoreRefused(plan.problems, "Mend these and restore again.")
         face.confirm("Restore now?", _plan_text(plan))
-    with face.service() as service:
+    asked = {part: getattr(parts, part) for part in _PARTS}
+    with face.service() as service, audited(service, "restore", name, asked):
         result = service.restore(name, parts)
     face.warn(*result.warnings)
     face.answer(result.to_json(), _result_text(result))
