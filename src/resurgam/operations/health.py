@@ -108,8 +108,9 @@ def gather_health(
 ) -> HealthFacts:
     """The facts at `now`. `plans`: what is scheduled. `state` opens what exists; it is not called where that would
     create it."""
-    prefix = f"{settings.app_name}_backup"
-    own = [one for one in looked.records if one.name.rpartition("_")[0].rpartition("_")[0] == prefix]
+    prefix = f"{settings.app_name}_backup_"
+    length = len(prefix) + len("YYYYMMDD_HHMMSS")
+    own = [one for one in looked.records if len(one.name) == length and one.name.startswith(prefix)]
     remote = None
     if settings.remote_backup_enabled and settings.remote_backup_path is not None:
         remote = RemoteFacts(str(settings.remote_backup_path), looked.remote_problem, looked.remote_disk)
