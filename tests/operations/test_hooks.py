@@ -206,3 +206,15 @@ def test_a_cancelled_backup_lets_the_application_go_on_and_leaves_nothing(scene:
     assert gone(pid)
     assert calls(scene.root)[-3:] == ["before files", "after files failed", "after run failed"]
     assert scene.archives() == [] and scene.leftovers() == []
+
+
+def test_sentence_23_what_failed_after_a_cancellation_is_told_too(scene: Scene) -> None:
+    body = (
+        'test "$RESURGAM_WHEN $RESURGAM_SOURCE" = "before files" && kill -TERM "$PPID"\n'
+        'test "$RESURGAM_WHEN $RESURGAM_SOURCE" != "after files" || { echo "could not thaw"; exit 1; }'
+    )
+    scene_env = scene.environment(**witness(scene.root, body + "\nsleep 0.3"))
+    child = os.posix_spawn(RESURGAM[0], [*RESURGAM, "backup", "--quiet"], scene_env)
+    os.waitpid(child, 0)
+    assert any("Besides: The hook after the files source" in line for line in scene.log_lines())
+    assert calls(scene.root)[-1] == "after run failed"

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from resurgam.catalog.alerts import Alert
 from resurgam.clock import Clock
 from resurgam.errors import SettingsError, StateError
 from resurgam.notify.channels import SEND_SECONDS, Delivery, Post, channel_id, label_of, send
@@ -50,6 +51,8 @@ class Announcer:
     log: RunLog
     clock: Clock
     environ: Mapping[str, str]
+    # Alerts that the state could not take.
+    _unkept: dict[str, Alert] = field(default_factory=dict, repr=False)
 
     def started(self, kind: str, target: str) -> None:
         """A job begins: the switch hears of a backup."""
@@ -91,7 +94,7 @@ class Announcer:
             stored = [alert.key for alert in self.state.alerts.of("health:")]
         except StateError as error:
             self._warn(f"What was told of health can not be read: {error.message}")
-            return
+            stored = []
         bad: list[tuple[Decision, Reason]] = []
         over: list[Decision] = []
         for key in dict.fromkeys((*reasons, *stored)):
@@ -129,7 +132,9 @@ class Announcer:
         severity = _JOB_SEVERITY.get(job.outcome or "")
         if job.outcome == "cancelled" or not self.messages.channels:
             return self._sender.of_job(job, "info"), None
-        trouble = None if severity is None else Trouble(severity, job.reason, by_message=True)
+        # A refusal names the job in its way, another one each time.
+        by_message = job.outcome != "refused"
+        trouble = None if severity is None else Trouble(severity, job.reason, by_message)
         decision = self._decide(f"job:{job.kind}", trouble)
         before = decision.previous
         if severity is not None:
@@ -163,8 +168,13 @@ class Announcer:
                 if decision.next == known or self.state.alerts.replace(key, known, decision.next):
                     return decision
         except StateError as error:
-            self._warn(f"Whether a message was sent before can not be kept: {error.message}")
-            return Decision(None if trouble is None else "raised", None, None)
+            # A full disk is what people must hear of, and once.
+            self._warn(f"What was told can not be kept: {error.message}")
+            decision = decide(key, self._unkept.get(key), trouble, self.clock.now(), self.messages.repeat)
+            self._unkept.pop(key, None)
+            if decision.next is not None:
+                self._unkept[key] = decision.next
+            return decision
 
     def _keep_untold(self, decision: Decision | None, delivered: Sequence[bool]) -> None:
         """A trouble of which every channel failed to tell is told again soon."""

@@ -103,7 +103,7 @@ class Boundary:
         if isinstance(error, BusyError):
             return "refused", error.message
         if not isinstance(raised, Exception) and self._was_cancelled(job):
-            return "cancelled", "It was cancelled on request; what was under way was undone."
+            return "cancelled", f"It was cancelled on request; what was under way was undone.{_besides(raised)}"
         return "failed", _reason(error or raised)
 
     def _was_cancelled(self, job: int) -> bool:
@@ -131,19 +131,27 @@ def as_resurgam_error(error: BaseException) -> ResurgamError | None:
     if isinstance(error, psycopg.Error):
         said = " ".join(str(error.diag.message_primary or error).split())
         return DatabaseError(
-            f"The database server ended the work: {said}.",
+            f"The database server ended the work: {said}.{_besides(error)}",
             "See the server's log; `resurgam doctor` tests the connection.",
         )
     if isinstance(error, OSError):
         where = f" ({error.filename})" if isinstance(error.filename, str) else ""
         return StorageError(
-            f"The system refused: {error.strerror or error}{where}.", "`resurgam doctor` looks for causes."
+            f"The system refused: {error.strerror or error}{where}.{_besides(error)}",
+            "`resurgam doctor` looks for causes.",
         )
     return None
 
 
 def _reason(error: BaseException) -> str:
-    return error.message if isinstance(error, ResurgamError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, ResurgamError):
+        return error.message
+    return f"{type(error).__name__}: {error}".rstrip(": ") + _besides(error)
+
+
+def _besides(error: BaseException) -> str:
+    """What failed while it unwound: a hook that was to let the application go on."""
+    return "".join(f" Besides: {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _details(error: ResurgamError | None) -> dict[str, Any]:
