@@ -22,7 +22,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters import soaking
 from tests.deploy.dockerfile import ROOT, only, steps
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,7 +35,6 @@ _STOP_SECONDS = 10.0
 
 pytestmark = [
     pytest.mark.soak,
-    pytest.mark.skipif(not soaking(), reason="takes minutes and the network: `make soak` runs it"),
     pytest.mark.skipif(os.getuid() != 0, reason="only root may chroot and mount"),
     pytest.mark.skipif(_DEBOOTSTRAP is None, reason="debootstrap is not installed (apt-get install debootstrap)"),
 ]
