@@ -13,9 +13,9 @@ NOT_FOUND = 5
 
 MEANINGS = (
     (OK, "done"),
-    (FAILED, "failed; the message says what is untouched"),
+    (FAILED, "failed; the message says what is untouched. Of `health`: critical"),
     (USAGE, "the command or a setting is wrong; nothing was done"),
-    (DEGRADED, "the backup is whole, but a copy or a clean-up failed"),
+    (DEGRADED, "the backup is whole, but a copy or a clean-up failed. Of `health`: a warning"),
     (BUSY, "another run is at work; nothing was done"),
     (NOT_FOUND, "there is nothing of that name"),
 )
