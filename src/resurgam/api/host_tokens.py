@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OctKey
 from joserfc.jws import JWSRegistry
 
@@ -26,6 +27,8 @@ from resurgam.errors import AuthError
 from resurgam.runlog import RunLog
 from resurgam.settings.service_model import JwtRules
 
+# The name is RFC 8037's and what hosts send; RFC 9864 only prefers `Ed25519`, which would be noise on stderr.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
 # How far the clock of the machine that made a token may be ahead of ours.
 _LEEWAY = 30.0
 _FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]*", re.ASCII)
@@ -54,7 +57,7 @@ class SharedSecret:
     """One secret for all."""
 
     def __init__(self, secret: str) -> None:
-        self._key = OctKey.import_key(secret)
+        self._key = OctKey.import_key(secret.encode("utf-8", "surrogateescape"))
 
     async def key(self, kid: str | None) -> Key | None:
         return self._key
