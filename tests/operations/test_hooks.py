@@ -208,6 +208,17 @@ def test_a_cancelled_backup_lets_the_application_go_on_and_leaves_nothing(scene:
     assert scene.archives() == [] and scene.leftovers() == []
 
 
+def test_a_hook_dies_with_a_backup_that_is_killed(scene: Scene) -> None:
+    pid, started = scene.root / "pid", scene.root / "started"
+    command = script(scene.root, "hook", f"echo $$ > {pid}; touch {started}; exec sleep 60")
+    child = os.posix_spawn(RESURGAM[0], [*RESURGAM, "backup", "--quiet"], scene.environment(BACKUP_HOOK_BEFORE=command))
+    while not started.exists():
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert gone(pid)
+
+
 def test_sentence_23_what_failed_after_a_cancellation_is_told_too(scene: Scene) -> None:
     body = (
         'test "$RESURGAM_WHEN $RESURGAM_SOURCE" = "before files" && kill -TERM "$PPID"\n'

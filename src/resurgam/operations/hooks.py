@@ -27,6 +27,9 @@ _KEPT_LINES = 5
 _LINE_BYTES = 400
 # Who cancels a backup, or stops the service, gets an end within 10 s; the application must be let go on in them.
 _HURRIED_SECONDS = 5.0
+# What a hook started and left behind may hold the pipe for ever; the reader is given up then.
+_READ_SECONDS = 1.0
+_HINT = "Run the command by hand; BACKUP_HOOK_TIMEOUT is how long it may take."
 
 
 def run_hook(
@@ -62,19 +65,16 @@ def run_hook(
         status = process.wait(timeout)
     except subprocess.TimeoutExpired:
         processes.end_group(process)
+        reader.join(_READ_SECONDS)
         raise HookError(f"{name} took longer than {timeout:g} s and was ended{_tail(said)}.", _HINT) from None
     except BaseException:
         processes.end_group(process)
         raise
-    # What it started and left behind may hold the pipe for ever; the reader is given up then.
-    reader.join(1.0)
+    reader.join(_READ_SECONDS)
     if status != 0:
         processes.end_group(process)
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with exit status {status}"
         raise HookError(f"{name} {how}{_tail(said)}.", _HINT)
-
-
-_HINT = "Run the command by hand; BACKUP_HOOK_TIMEOUT is how long it may take."
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ def _keep(stream: IO[bytes] | None, said: deque[str]) -> None:
 
 
 def _tail(said: deque[str]) -> str:
-    return f": {' '.join(said)}".rstrip(".") if said else ""
+    return f": {' '.join(list(said))}".rstrip(".") if said else ""  # a copy: the reader may still be at it
 
 
 def _name(when: When, source: str) -> str:
