@@ -89,7 +89,8 @@ class Routes:
             operation_id=operation.id,
             tags=[operation.tag],
             response_model=operation.model,
-            response_class=Answer,
+            # Without a model it is no JSON, and `responses` say what it is.
+            response_class=Answer if operation.model is not None else Response,
             responses={**errors, **(operation.responses or {})},
             dependencies=dependencies,
             openapi_extra=extra,
