@@ -24,7 +24,9 @@ from resurgam.operations.inventory import Inventory
 from resurgam.stores.listing import FoundArchive
 
 _SECONDS = 5.0
-_WHOLE_SECONDS = 60.0
+_REMOTE_SECONDS = 60.0
+# A catalog that shows thousands of files as they were need not be asked about each; it is all the same now and then.
+_WHOLE_SECONDS = 900.0
 # A mount of object storage takes some seconds for thousands of archives; one that takes longer than this hangs.
 _HANGS_SECONDS = 30.0
 # Two changes within one tick of the file system's clock leave one mtime.
@@ -98,7 +100,7 @@ class Listing:
         with self._lock:
             if self._inventory.remote is None or self._remote_thread is not None:
                 return
-            if now - self._remote_at < _WHOLE_SECONDS:
+            if now - self._remote_at < _REMOTE_SECONDS:
                 return
             self._remote_begun = now
             self._remote_thread = threading.Thread(target=self._look_at_remote, name="resurgam-remote", daemon=True)
