@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from resurgam.api.access import caller_of
+from resurgam.api.call import caller_of, runtime_of
 from resurgam.api.errors import Answer, Refusal
 from resurgam.api.requests import PruneRequest, RestoreRequest, body_in
-from resurgam.api.routing import Operation, Routes, runtime_of
+from resurgam.api.routing import Operation, Routes
 from resurgam.api.running import run_job, start_job
 from resurgam.api.runtime import slowly
 from resurgam.api.schemas import (
@@ -196,7 +196,7 @@ def schedule(request: Request) -> Answer:
     runtime = runtime_of(request)
     service = runtime.service
     enabled = service.settings.backup_enabled
-    tasks = upcoming(runtime.plans(), runtime.state, service.clock.now(), enabled=enabled)
+    tasks = upcoming(runtime.service.plans, runtime.state, service.clock.now(), enabled=enabled)
     return Answer({"enabled": enabled and bool(tasks), "tasks": tasks})
 
 

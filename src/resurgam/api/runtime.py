@@ -17,14 +17,13 @@ from resurgam.api.auth import Authenticator
 from resurgam.catalog.state import State
 from resurgam.errors import ResurgamError, StorageError
 from resurgam.jobs.announce import HealthWatch
+from resurgam.jobs.bootstrap import BootstrapChore
 from resurgam.jobs.dead import DeadJobs
 from resurgam.jobs.loop import Chore, Loop
 from resurgam.jobs.runner import Runner
-from resurgam.jobs.schedule import ScheduleChore, plans_of
-from resurgam.jobs.zone import schedule_zone
+from resurgam.jobs.schedule import ScheduleChore
 from resurgam.operations.access import ensure_bootstrap
 from resurgam.operations.listing import Listing
-from resurgam.policy.schedule import Plan
 from resurgam.runlog import RunLog
 from resurgam.service import Service
 
@@ -133,12 +132,6 @@ class Runtime:
         if not self._started:
             await to_thread.run_sync(self.start)
 
-    def plans(self) -> tuple[Plan, ...]:
-        """The schedule's tasks."""
-        settings = self.service.settings
-        zone = schedule_zone(settings.schedule.timezone, self._environ)
-        return plans_of(settings.schedule, settings.app_name, zone)
-
     def unready(self) -> tuple[str, ...]:
         """Why requests can't be answered as they should; nothing if they can."""
         folder = self.service.settings.backup_dir
@@ -159,8 +152,9 @@ class Runtime:
         service = self.service
         return [
             DeadJobs(service.state, service.log, service.announcer.died, service.sweep),
+            BootstrapChore(service.state, service.folder.path),
             HealthWatch(service, service.announcer),
-            ScheduleChore(self.plans(), service.state, runner, service.log, enabled=service.settings.backup_enabled),
+            ScheduleChore(service.plans, service.state, runner, service.log, enabled=service.settings.backup_enabled),
         ]
 
 
