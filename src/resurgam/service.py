@@ -83,6 +83,8 @@ class Service:
             state.close()
         if inventory is not None:
             inventory.catalog.close()
+        for part in ("listing", "folders", "announcer"):  # they hold what is closed now
+            self.__dict__.pop(part, None)
 
     # The parts
 

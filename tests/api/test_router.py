@@ -111,6 +111,15 @@ def test_a_host_with_a_lifespan_of_its_own(scene: Scene) -> None:
     assert begun == ["host"]
 
 
+def test_a_host_that_is_stopped_and_started_again(scene: Scene) -> None:
+    app = _host(scene)
+    for number in (1, 2):
+        with TestClient(app) as client:
+            assert client.post("/api/backups/create-sync", headers={"X-User": "alice"}).status_code == 200
+            assert len(client.get("/api/backups/list", headers={"X-User": "alice"}).json()) == number
+            assert client.get("/api/backups/status/health", headers={"X-User": "alice"}).status_code == 200
+
+
 def test_a_host_starts_though_backups_can_not(scene: Scene) -> None:
     scene.backups.write_text("a file in the folder's place")
     with TestClient(_host(scene)) as client:

@@ -86,8 +86,8 @@ def test_sigterm_cancels_a_backup_and_answers_its_client(scene: Scene) -> None:
 
 
 def test_sigterm_lets_a_backup_finish_if_told(scene: Scene) -> None:
-    more = {"BACKUP_ON_SHUTDOWN": "finish", "BACKUP_PG_BIN": _slow(scene, "sleep 2")}
-    with served(scene, **more) as service, service.client(service.token()) as client:
+    scene.more |= {"BACKUP_ON_SHUTDOWN": "finish", "BACKUP_PG_BIN": _slow(scene, "sleep 2")}
+    with served(scene) as service, service.client(service.token()) as client:
         client.post("/api/backups/create")
         _under_way(scene)
         code, _ = service.signal(signal.SIGTERM)

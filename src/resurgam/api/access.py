@@ -13,6 +13,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from resurgam.api.auth import Caller
+from resurgam.api.call import call_of, caller_of
 from resurgam.catalog.roles import Role, covers
 from resurgam.errors import ForbiddenError
 
@@ -41,7 +42,7 @@ def by_token(authenticator: Callable[[], Authenticates]) -> Identify:
 
     async def identified(request: Request, _: Any = declared) -> None:
         shown = request.headers.get("authorization")
-        request.state.caller = await authenticator().authenticate(shown, address_of(request))
+        call_of(request).caller = await authenticator().authenticate(shown, address_of(request))
 
     return identified
 
@@ -52,7 +53,7 @@ def by_host(admin: Callable[..., Any]) -> Identify:
     given = Depends(admin)
 
     async def identified(request: Request, user: Any = given) -> None:
-        request.state.caller = Caller(_name_of(user), "admin")
+        call_of(request).caller = Caller(_name_of(user), "admin")
 
     return identified
 
@@ -74,18 +75,6 @@ def require_role(caller: Caller, role: Role) -> None:
             f"This needs the role {role}, and {caller.name} has {has}. Nothing was done.",
             f"Use a token made by `resurgam token create --role {role}`.",
         )
-
-
-def caller_of(request: Request) -> Caller:
-    """The caller that the dependency found."""
-    caller = request.state.caller
-    assert isinstance(caller, Caller)  # each route but the open ones has the dependency
-    return caller
-
-
-def known_caller(request: Request) -> Caller | None:
-    """The caller, or None where the request got no further."""
-    return getattr(request.state, "caller", None)
 
 
 def address_of(request: Request) -> str:

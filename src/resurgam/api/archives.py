@@ -14,8 +14,9 @@ from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from resurgam.api.backups import Limit, Name
+from resurgam.api.call import runtime_of
 from resurgam.api.errors import Answer, Refusal
-from resurgam.api.routing import Operation, Routes, runtime_of
+from resurgam.api.routing import Operation, Routes
 from resurgam.api.runtime import slowly
 from resurgam.api.schemas import Contents
 from resurgam.archive.opening import open_archive

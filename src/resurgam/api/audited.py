@@ -16,7 +16,8 @@ from typing import Any
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from resurgam.api.access import address_of, caller_of, known_caller
+from resurgam.api.access import address_of
+from resurgam.api.call import call_of, caller_of
 from resurgam.api.errors import Refusal
 from resurgam.api.runtime import Runtime
 from resurgam.catalog.audit import AuditOutcome
@@ -57,7 +58,8 @@ class Outcomes:
 
     async def note(self, request: Request, action: str, status: int, code: str) -> None:
         """Note the answer to a call; `code` is an error's, or ""."""
-        caller = known_caller(request)
+        call = call_of(request)
+        caller = call.caller
         more = 0
         if caller is None:
             counted = self._counted()
@@ -67,8 +69,7 @@ class Outcomes:
         details: dict[str, Any] = {"status": status, "address": address_of(request)}
         details |= {"code": code} if code else {}
         details |= {"more_refused": more} if more else {}
-        job = getattr(request.state, "job_id", None)
-        details |= {"job_id": job} if job is not None else {}
+        details |= {"job_id": call.job_id} if call.job_id is not None else {}
         name, role = (caller.name, caller.role) if caller is not None else ("", None)
         await run_in_threadpool(self._append, name, role, action, target_of(request), _outcome(status, code), details)
 
@@ -94,13 +95,12 @@ class Outcomes:
 
 def target_of(request: Request) -> str:
     """What a call is about: a backup, a job, or nothing in particular."""
-    body = getattr(request.state, "body", None)
-    named = getattr(body, "backup_name", None)
+    named = getattr(call_of(request).body, "backup_name", None)
     return str(named or request.path_params.get("backup_name") or request.path_params.get("job_id") or "")
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    body = getattr(request.state, "body", None)
+    body = call_of(request).body
     return {} if body is None else {"asked": body.model_dump()}
 
 

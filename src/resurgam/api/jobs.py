@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
 
-from resurgam.api.access import caller_of, require_role
+from resurgam.api.access import require_role
+from resurgam.api.call import caller_of, runtime_of
 from resurgam.api.errors import Answer
-from resurgam.api.routing import Operation, Routes, runtime_of
+from resurgam.api.routing import Operation, Routes
 from resurgam.api.schemas_jobs import AuditPage, Cancelled, JobPage, JobShown
 from resurgam.catalog.jobs import Job
 

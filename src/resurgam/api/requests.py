@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from resurgam.api.call import call_of
 from resurgam.api.errors import Refusal, invalid
 
 _LARGEST = 64 << 10
@@ -74,20 +75,20 @@ class PruneRequest(BaseModel):
 
 
 def body_of(model: type[BaseModel]) -> Callable[..., Any]:
-    """A dependency that reads the body into `request.state.body`. Refusal (413, 422) if it is not one."""
+    """A dependency that reads the body into the call. Refusal (413, 422) if it is not one."""
 
     async def read(request: Request) -> None:
         raw = await _raw(request)
         if not raw.strip() and not any(field.is_required() for field in model.model_fields.values()):
             raw = b"{}"
-        request.state.body = parse(model, raw)
+        call_of(request).body = parse(model, raw)
 
     return read
 
 
 def body_in(request: Request, model: type[Model]) -> Model:
     """The body that the dependency read."""
-    body = request.state.body
+    body = call_of(request).body
     assert isinstance(body, model)
     return body
 

@@ -17,8 +17,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from resurgam.api.access import Identify, known_caller, permitted
+from resurgam.api.access import Identify, permitted
 from resurgam.api.audited import Outcomes, accepted
+from resurgam.api.call import begin_call, call_of
 from resurgam.api.errors import Answer, Refusal, error_answer, internal, refusal_of
 from resurgam.api.requests import body_of, body_schema
 from resurgam.api.runtime import Runtime
@@ -97,13 +98,6 @@ class Routes:
         )
 
 
-def runtime_of(request: Request) -> Runtime:
-    """The runtime of the router that the route is in."""
-    runtime = request.state.runtime
-    assert isinstance(runtime, Runtime)
-    return runtime
-
-
 def _route_class(runtime: Runtime, actions: dict[str, str], *, guest: bool) -> type[APIRoute]:
     outcomes = Outcomes(runtime, runtime.service.clock)
 
@@ -113,7 +107,7 @@ def _route_class(runtime: Runtime, actions: dict[str, str], *, guest: bool) -> t
             action = actions.get(self.operation_id or "", "")
 
             async def guarded(request: Request) -> Response:
-                request.state.runtime = runtime
+                begin_call(request, runtime)
                 code, error = "", None
                 try:
                     response = await _answered(request, handle, runtime, guest=guest)
@@ -144,7 +138,7 @@ async def _answered(request: Request, handle: Handler, runtime: Runtime, *, gues
     except (HTTPException, Refusal):
         raise
     except Exception as raised:
-        if guest and known_caller(request) is None:
+        if guest and call_of(request).caller is None:
             raise
         _log_bug(runtime, request, raised)
         raise internal() from raised

@@ -10,9 +10,8 @@ from typing import Any
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from resurgam.api.access import caller_of
+from resurgam.api.call import call_of, caller_of, runtime_of
 from resurgam.api.errors import job_refusal
-from resurgam.api.routing import runtime_of
 from resurgam.catalog.jobs import Job
 
 
@@ -20,7 +19,7 @@ def start_job(request: Request, kind: str, target: str, asked: Mapping[str, Any]
     """Start it in the background; its id. BusyError if another excludes it, unless it may `wait` in line."""
     runner = runtime_of(request).runner
     job = runner.submit(kind, target, asked, origin="api", actor=caller_of(request).name, wait=wait)
-    request.state.job_id = job
+    call_of(request).job_id = job
     return job
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from resurgam.api.call import runtime_of
 from resurgam.api.errors import Answer
 from resurgam.api.metrics import CONTENT_TYPE, render
-from resurgam.api.routing import Operation, Routes, runtime_of
+from resurgam.api.routing import Operation, Routes
 from resurgam.api.runtime import slowly
 from resurgam.api.schemas import Alive, Ready, Root
 from resurgam.errors import ResurgamError
