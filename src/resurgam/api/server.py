@@ -44,6 +44,8 @@ def serve(service: Service, host: str, port: int, environ: Mapping[str, str]) ->
             log_config=None,
             access_log=False,
             server_header=False,
+            # A reverse proxy beside us may say for whom it asks; nobody else is believed.
+            forwarded_allow_ips="127.0.0.1",
             timeout_graceful_shutdown=_ANSWERS_SECONDS,
         )
         with _logged(service.log):

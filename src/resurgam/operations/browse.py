@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from resurgam.archive.entry import Entry, Kind, printable
-from resurgam.archive.opening import Archive
 from resurgam.errors import NotFoundError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Browsed(Protocol):
+    """What browsing needs of an archive."""
+
+    name: str
+
+    def entries(self) -> Iterator[Entry]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class Page:
     following: str | None
 
 
-def browse(archive: Archive, path: str, limit: int, after: str | None) -> Page:
+def browse(archive: Browsed, path: str, limit: int, after: str | None) -> Page:
     """At most `limit` children of the folder `path` ("" is the top), of the names that follow `after`.
 
     NotFoundError if there is no such folder. Memory is bounded by the page, not by the folder.
