@@ -12,9 +12,9 @@ from tests.api.calling import Api, api_on
 from tests.clusters import Database, create_database, drop_database
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def with_backup(pg16: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, str]]:
-    """An API that a module's tests share, and the name of the one backup that none of them may delete."""
+    """An API that tests share which neither count on its history nor delete the one backup, whose name this is too."""
     made = create_database(pg16)
     with api_on(made, tmp_path_factory.mktemp("api")) as api:
         yield api, api.backup()

@@ -232,7 +232,7 @@ def test_pages(with_backup: tuple[Api, str]) -> None:
     for second in range(5):
         (api.scene.backups / f"radiology_backup_2020010{second + 1}_000000.tar.gz").write_bytes(b"junk")
     whole = [one["backup_name"] for one in api.get("/api/backups/list").json()]
-    assert len(whole) == 6 and name in whole
+    assert len(whole) >= 6 and name in whole
     seen, path = [], "/api/backups/list?limit=2"
     while True:
         answer = api.get(path)

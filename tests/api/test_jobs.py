@@ -9,8 +9,8 @@ from tests.clusters import Database
 from tests.operations.scene import tools
 
 
-def test_jobs_by_kind_and_page(with_backup: tuple[Api, str]) -> None:
-    api, name = with_backup
+def test_jobs_by_kind_and_page(api: Api) -> None:
+    name = api.backup()
     for _ in range(3):
         assert api.post(f"/api/backups/verify/{name}").status_code == 200
     first = api.get("/api/jobs?kind=verify&limit=2").json()
@@ -33,7 +33,7 @@ def test_an_operator_ends_only_what_an_operator_may_start(api: Api) -> None:
 
 
 def test_progress_is_seen_while_it_runs(database: Database, tmp_path: Path) -> None:
-    slow = tools(tmp_path / "slow", database.server.bin, "sleep 3")
+    slow = tools(tmp_path / "slow", database.server.bin, "sleep 2")
     with api_on(database, tmp_path, BACKUP_PG_BIN=str(slow)) as api:
         job = api.post("/api/backups/create").json()["job_id"]
         until(lambda: api.get(f"/api/jobs/{job}").json()["phase"] != "", "it says what it does")

@@ -86,6 +86,11 @@ def service(pg16: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
     drop_database(pg16, made.name)
 
 
+@pytest.fixture(scope="module")
+def token(service: Served) -> str:
+    return service.token()
+
+
 def _wait_for_the_port() -> None:
     deadline = time.monotonic() + 60
     while True:
@@ -129,8 +134,7 @@ def test_as_printed(service: Served, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
-def test_with_a_token(service: Served, line: str) -> None:
-    token = service.token()
+def test_with_a_token(service: Served, token: str, line: str) -> None:
     listed = _run(_as_meant(LINES[0], "", token))[1]
     name = listed[-1]["backup_name"]
     status, answer = _run(_as_meant(line, name, token))
