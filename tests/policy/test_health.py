@@ -55,7 +55,11 @@ def remote(*locations: tuple[str, ...], problem: str = "") -> dict[str, Any]:
 
 
 BOTH, LOCAL = ("local", "remote"), ("local",)
-VERIFY_FAILED = {"last_end": {"verify": run("failed", ago(hours=1), "verify", daily(1)[0].name, "It is not.")}}
+NEWEST, OLDER = (one.name for one in daily(2))
+UNSOUND = replace(run("failed", ago(hours=1), "verify", NEWEST, "It is not."), code="verify_failed")
+OLD_UNSOUND = replace(UNSOUND, target=OLDER)
+ALL_UNSOUND = replace(UNSOUND, target="all", reason=f"1 of 10 backups are not sound. {NEWEST}: It is not.")
+VERIFY_FAILED = {"last_verifies": (UNSOUND,)}
 CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
     ("well", {}, {}),
     ("no backup", {"backups": ()}, {"no_backup": "critical"}),
@@ -74,7 +78,12 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
     ("90 %", rate(9, 1), {}),
     ("under 90 %", rate(89, 11), {"success_rate": "warning"}),
     ("50 %", rate(5, 5), {"success_rate": "warning"}),
-    ("under 50 %", rate(49, 51), {"success_rate": "critical"}),
+    (
+        "under 50 %",
+        {**rate(49, 51), **failing(ago(hours=1))},
+        {"success_rate": "critical", "last_run_failed": "warning"},
+    ),
+    ("it works after the tries of a first day", rate(1, 5), {"success_rate": "warning"}),
     ("50 % larger", newest_of(60 * MB), {}),
     ("more than 50 % larger", newest_of(60 * MB + 1), {"grew": "warning"}),
     ("half", newest_of(20 * MB), {}),
@@ -100,6 +109,31 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
     ),
     ("a foreign one counts", {"backups": (backup(ago(hours=1), condition="foreign"),)}, {}),
     ("the newest fails to verify", VERIFY_FAILED, {"verify_failed": "critical"}),
+    ("an older one fails to verify", {"last_verifies": (OLD_UNSOUND,)}, {"verify_failed": "warning"}),
+    (
+        "another passes after it",
+        {"last_verifies": (run("ok", ago(minutes=5), "verify", OLDER), UNSOUND)},
+        {"verify_failed": "critical"},
+    ),
+    ("it passes the next time", {"last_verifies": (run("ok", ago(minutes=5), "verify", NEWEST), UNSOUND)}, {}),
+    ("all pass the next time", {"last_verifies": (run("ok", ago(minutes=5), "verify", "all"), UNSOUND)}, {}),
+    ("of all the newest fails", {"last_verifies": (ALL_UNSOUND,)}, {"verify_failed": "critical"}),
+    (
+        "of all the newest fails, and passes the next time",
+        {"last_verifies": (run("ok", ago(minutes=5), "verify", NEWEST), ALL_UNSOUND)},
+        {},
+    ),
+    ("of all one fails that is gone", {"last_verifies": (ALL_UNSOUND,), "backups": (backup(ago(hours=1)),)}, {}),
+    (
+        "Ctrl-C while the newest is verified",
+        {"last_verifies": (replace(UNSOUND, code="", reason="KeyboardInterrupt."),)},
+        {"verify_failed": "warning"},
+    ),
+    (
+        "a restart while all are verified",
+        {"last_verifies": (replace(UNSOUND, target="all", code="", reason="KeyboardInterrupt."),)},
+        {"verify_failed": "warning"},
+    ),
     ("what failed to verify is gone", {**VERIFY_FAILED, "backups": (backup(ago(hours=1)),)}, {}),
     ("the loop lives", scheduled(), {}),
     ("no loop yet", scheduled(None), {"schedule_not_running": "critical"}),
@@ -231,6 +265,7 @@ facts_of_any_kind = st.builds(
     disk=st.none() | st.builds(Disk, sizes, sizes),
     remote=st.none() | st.builds(RemoteFacts, st.just("/r"), st.sampled_from(["", "gone."])),
     last_backups=st.lists(runs, max_size=4).map(tuple),
+    last_verifies=st.lists(runs, max_size=4).map(tuple),
     last_success=st.dictionaries(st.sampled_from(["backup", "verify"]), runs),
     last_end=st.dictionaries(st.sampled_from(["backup", "verify"]), runs),
     counts=st.dictionaries(st.tuples(st.just("backup"), outcomes), st.integers(0, 50)),

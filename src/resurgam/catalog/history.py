@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -20,7 +21,7 @@ _LOOKED_AT = 5000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A job that has ended. `seconds` is how long it ran, by the wall clock; never negative."""
+    """A job that has ended. `seconds` is how long it ran, by the wall clock; never negative. `code` is its error's."""
 
     id: int
     kind: str
@@ -31,6 +32,7 @@ class Run:
     seconds: float
     reason: str
     hint: str = ""
+    code: str = ""
 
 
 class History:
@@ -58,18 +60,21 @@ class History:
         ).where((c.kind == kind) & c.outcome.in_(outcomes))
         with self._access.read() as connection:
             rows = connection.execute(query.order_by(c.id.desc()).limit(limit)).all()
-        return tuple(
-            Run(
-                id=row.id,
-                kind=row.kind,
-                target=row.target,
-                outcome=row.outcome,
-                started_at=from_us(row.started_us),
-                finished_at=from_us(row.finished_us),
-                seconds=max(0, row.finished_us - (row.begun_us or row.started_us)) / 1e6,
-                reason=row.reason,
-                # The result of a success can be long, and is not needed.
-                hint="" if row.outcome == "ok" else str(json.loads(row.details).get("hint", "")),
-            )
-            for row in rows
-        )
+        return tuple(_run(row) for row in rows)
+
+
+def _run(row: Any) -> Run:
+    # The result of a success can be long, and is not needed.
+    details = {} if row.outcome == "ok" else json.loads(row.details)
+    return Run(
+        id=row.id,
+        kind=row.kind,
+        target=row.target,
+        outcome=row.outcome,
+        started_at=from_us(row.started_us),
+        finished_at=from_us(row.finished_us),
+        seconds=max(0, row.finished_us - (row.begun_us or row.started_us)) / 1e6,
+        reason=row.reason,
+        hint=str(details.get("hint", "")),
+        code=str(details.get("code", "")),
+    )

@@ -32,8 +32,8 @@ _MONTH = timedelta(days=30)
 _SUCCESS: tuple[Outcome, ...] = ("ok", "degraded")
 _TOLD: tuple[Outcome, ...] = (*_SUCCESS, "failed")
 _LOOK = "`resurgam doctor` looks for the cause."
-# Enough to say how many failed in a row.
-_LAST_BACKUPS = 20
+# Enough to say how many backups failed in a row, and what verifying found of each.
+_LATEST = {"backup": 20, "verify": 100}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +144,11 @@ def _with_history(
     history, under_way = state.history, state.jobs.unfinished()  # first: it settles those that died
     runs = {kind: history.last(kind, _SUCCESS) for kind in KINDS}
     jump = state.signs.get("clock_jump")
-    ends = {kind: history.last(kind, _TOLD, _LAST_BACKUPS if kind == "backup" else 1) for kind in KINDS}
+    ends = {kind: history.last(kind, _TOLD, _LATEST.get(kind, 1)) for kind in KINDS}
     return replace(
         facts,
         last_backups=ends["backup"],
+        last_verifies=ends["verify"],
         channels_failing=failing(messages, state.channels.all()),
         last_success={kind: found[0] for kind, found in runs.items() if found},
         last_end={kind: found[0] for kind, found in ends.items() if found},

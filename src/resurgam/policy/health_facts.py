@@ -70,8 +70,8 @@ class HealthFacts:
     """One application at one moment.
 
     `backups` are its own, newest first; `others` counts those of other names in the same folders. `last_backups` are
-    the latest that ended `ok`, `degraded` or `failed`, newest first; `last_success` holds the latest `ok` or
-    `degraded` run of each kind, `last_end` the latest that ended in any way. `counts`: runs of 30 days by kind and
+    the latest that ended `ok`, `degraded` or `failed`, newest first, `last_verifies` likewise; `last_success` holds the
+    latest `ok` or `degraded` run of each kind, `last_end` the latest that ended in any way. `counts`: runs of 30 days by kind and
     outcome. `schedule` is None where none is set, `remote` where no copies are made. `channels_failing`: labels.
     """
 
@@ -86,6 +86,7 @@ class HealthFacts:
     remote: RemoteFacts | None = None
     remote_enabled: bool = False
     last_backups: Sequence[Run] = ()
+    last_verifies: Sequence[Run] = ()
     last_success: Mapping[str, Run] = field(default_factory=dict)
     last_end: Mapping[str, Run] = field(default_factory=dict)
     counts: Mapping[tuple[str, str], int] = field(default_factory=dict)

@@ -24,6 +24,10 @@ _DAY = timedelta(days=1)
 _LOW = 0.2
 # Where nobody could look, nobody can say that there is nothing.
 _UNSEEN = frozenset({"folder_unreadable", "folder_hangs"})
+# The target of a verification of every backup.
+_ALL = "all"
+# Codes of errors that say that a backup is not what it should be; others only kept it from being read.
+_UNSOUND = frozenset({"verify_failed", "archive", "damaged", "hostile"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,10 @@ def success_rate(view: View, limits: HealthLimits) -> Iterator[Reason]:
     failed = view.runs - view.successes
     message = f"{failed:,} of the {view.runs:,} backups of the last 30 days failed: {rate:.0f} % succeeded."
     hint = "`grep ERROR` in the log (BACKUP_LOG_FILE) shows why each one did."
-    yield Reason("success_rate", "critical" if rate < 50 else "warning", message, hint)
+    # Once it works again, and after the tries of a first day, the past is a warning.
+    runs = view.facts.last_backups
+    lasts = not runs or runs[0].outcome == "failed"
+    yield Reason("success_rate", "critical" if rate < 50 and lasts else "warning", message, hint)
 
 
 def grew(view: View, limits: HealthLimits) -> Iterator[Reason]:
@@ -184,15 +191,22 @@ def damaged_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
 
 
 def verify_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
-    last = view.facts.last_end.get("verify")
-    if last is None or last.outcome != "failed":
-        return
+    """What was found of a backup holds until that one is verified again: another's success says nothing of it."""
     names = {one.name for one in view.facts.backups}
-    if "_backup_" in last.target and last.target not in names:
-        return  # that backup is gone
-    worst: Severity = "critical" if view.newest is not None and last.target == view.newest.name else "warning"
-    hint = last.hint or "`resurgam verify NAME` looks again; `resurgam backup` takes another."
-    yield Reason("verify_failed", worst, f"The last verification failed: {last.reason}", hint)
+    settled: set[str] = set()
+    for run in view.facts.last_verifies:
+        if run.outcome == "failed":
+            found = {run.target} if run.target != _ALL else {name for name in names if name in run.reason}
+            unsound = (found & names) - settled
+            if unsound or (run.target == _ALL and run.code not in _UNSOUND):
+                newest = run.code in _UNSOUND and view.newest is not None and view.newest.name in unsound
+                hint = run.hint or "`resurgam verify NAME` looks again; `resurgam backup` takes another."
+                message = f"A verification failed: {run.reason}"
+                yield Reason("verify_failed", "critical" if newest else "warning", message, hint)
+                return
+        if run.target == _ALL:
+            return
+        settled.add(run.target)
 
 
 def verify_old(view: View, limits: HealthLimits) -> Iterator[Reason]:
