@@ -12,7 +12,7 @@ from resurgam.api.errors import Answer, Refusal
 from resurgam.api.requests import PruneRequest, RestoreRequest, body_in
 from resurgam.api.routing import Operation, Routes
 from resurgam.api.running import run_job, start_job
-from resurgam.api.runtime import slowly
+from resurgam.api.runtime import Runtime, slowly
 from resurgam.api.schemas import (
     Created,
     Deleted,
@@ -65,7 +65,7 @@ async def create_sync(request: Request, wait: Wait = False) -> Answer:
     return Answer({"message": "Backup created successfully", "backup": backup, "job_id": job.id})
 
 
-def list_backups(
+async def list_backups(
     request: Request,
     limit: Annotated[
         int | None, Query(ge=1, le=1000, description="A page of so many; without it the list is whole.")
@@ -74,15 +74,22 @@ def list_backups(
 ) -> Answer:
     """All backups, the newest first; with `limit` or `cursor` a page of them, whose headers lead to the next."""
     listing = runtime_of(request).listing
-    if limit is None and cursor is None:
-        return Answer([listing.summary(record) for record in listing.records()])
-    page, following = listing.page(limit or 100, cursor)
-    return Answer([listing.summary(record) for record in page], headers=page_headers(request, following))
+
+    def answer() -> Answer:
+        if limit is None and cursor is None:
+            return Answer([listing.summary(record) for record in listing.records()])
+        page, following = listing.page(limit or 100, cursor)
+        return Answer([listing.summary(record) for record in page], headers=page_headers(request, following))
+
+    return await slowly(answer)
 
 
-def show(request: Request, backup_name: Name) -> Answer:
+async def show(request: Request, backup_name: Name) -> Answer:
     """One backup: where its copies are, and what it says of itself."""
-    runtime = runtime_of(request)
+    return await slowly(lambda: _shown(runtime_of(request), backup_name))
+
+
+def _shown(runtime: Runtime, backup_name: str) -> Answer:
     inventory, record = runtime.service.inventory, runtime.listing.find(backup_name)
     copies = [
         {

@@ -15,12 +15,12 @@ from resurgam.api.schemas import Alive, Ready, Root
 from resurgam.errors import ResurgamError
 
 
-def root() -> Answer:
+async def root() -> Answer:
     """The service lives."""
     return Answer({"service": "resurgam", "status": "running"})
 
 
-def healthz() -> Answer:
+async def healthz() -> Answer:
     """The process answers; it is to be restarted only if it does not."""
     return Answer({"status": "ok"})
 
