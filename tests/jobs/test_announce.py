@@ -215,6 +215,7 @@ def test_health_tells_each_reason_once_and_its_end(stage: Stage, web: Web) -> No
     assert told(web) == [("warning", "radiology: 1 finding of health (warning)")]
     announcer.health(report(enabled=False, now=stage.clock.now()))
     assert web.seen == []
+    stage.clock.sleep(1800)
     announcer.health(report(now=stage.clock.now()))
     assert told(web) == [("success", "radiology: 1 finding of health over")]
     stage.clock.sleep(86400)
@@ -223,6 +224,19 @@ def test_health_tells_each_reason_once_and_its_end(stage: Stage, web: Web) -> No
     said = json.loads(seen.body)
     assert said["title"] == "radiology: 2 findings of health (error)"
     assert "Still: There is no backup" in said["message"]
+
+
+def test_what_swings_about_its_limit_does_not_flood_anybody(stage: Stage, web: Web) -> None:
+    announcer = stage.announcer(to(web))
+    announcer.health(report(now=stage.clock.now()))
+    web.seen.clear()
+    for minute in range(60):
+        announcer.health(report(free=199 if minute % 2 == 0 else 201, now=stage.clock.now()))
+        stage.clock.sleep(60)
+    assert 2 <= len(web.seen) <= 4
+    stage.clock.sleep(1800)
+    announcer.health(report(now=stage.clock.now()))
+    assert told(web)[-1] == ("success", "radiology: 1 finding of health over")
 
 
 def test_two_services_tell_once(stage: Stage, web: Web) -> None:

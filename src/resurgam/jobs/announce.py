@@ -20,7 +20,7 @@ from resurgam.clock import Clock
 from resurgam.errors import SettingsError, StateError
 from resurgam.notify.channels import SEND_SECONDS, Delivery, Post, channel_id, label_of, send
 from resurgam.notify.messages import Message, Sender
-from resurgam.policy.alerts import Decision, Trouble, decide, undelivered
+from resurgam.policy.alerts import Decision, Trouble, decide, is_over, undelivered
 from resurgam.runlog import RunLog
 from resurgam.settings.service_model import Channel, Messages, Severity
 
@@ -91,13 +91,14 @@ class Announcer:
             return
         reasons = {f"health:{one.code}": one for one in report.reasons if one.code not in _TOLD_BY_JOBS}
         try:
-            stored = [alert.key for alert in self.state.alerts.of("health:")]
+            stored = self.state.alerts.of("health:")
         except StateError as error:
             self._warn(f"What was told of health can not be read: {error.message}")
-            stored = []
+            stored = ()
         bad: list[tuple[Decision, Reason]] = []
         over: list[Decision] = []
-        for key in dict.fromkeys((*reasons, *stored)):
+        gone = (alert.key for alert in stored if is_over(alert, self.clock.now()))
+        for key in dict.fromkeys((*reasons, *gone)):
             reason = reasons.get(key)
             trouble = None if reason is None else Trouble(_HEALTH_SEVERITY[reason.severity], reason.message)
             decision = self._decide(key, trouble)

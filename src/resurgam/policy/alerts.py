@@ -12,6 +12,8 @@ from resurgam.settings.service_model import SEVERITIES, Severity
 Telling = Literal["raised", "repeated", "escalated", "recovered"]
 # A message that reached nobody is tried again after this.
 RETRY = timedelta(minutes=10)
+# What swings about its limit (free space, a mount) makes no more than two messages in this.
+CALM = timedelta(minutes=30)
 # A daily backup that fails a second earlier than yesterday is to be told of today.
 _SLACK = 0.05
 
@@ -48,6 +50,11 @@ def decide(key: str, previous: Alert | None, trouble: Trouble | None, now: datet
     count = previous.count + 1
     kept = replace(previous, severity=trouble.severity, message=trouble.message, sent_at=now, count=count)
     return Decision(telling, previous, kept)
+
+
+def is_over(told: Alert, now: datetime) -> bool:
+    """Whether a trouble that is gone is to be told as over: not right after it was told, for it may come back."""
+    return told.count == 0 or not timedelta(0) <= now - told.sent_at < CALM
 
 
 def undelivered(told: Alert) -> Alert:

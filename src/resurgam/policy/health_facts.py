@@ -71,8 +71,9 @@ class HealthFacts:
 
     `backups` are its own, newest first; `others` counts those of other names in the same folders. `last_backups` are
     the latest that ended `ok`, `degraded` or `failed`, newest first, `last_verifies` likewise; `last_success` holds the
-    latest `ok` or `degraded` run of each kind, `last_end` the latest that ended in any way. `counts`: runs of 30 days by kind and
-    outcome. `schedule` is None where none is set, `remote` where no copies are made. `channels_failing`: labels.
+    latest `ok` or `degraded` run of each kind, `last_end` the latest that ended in any way. `counts`: runs of 30 days
+    by kind and outcome. `schedule` is None where none is set, `remote` where no copies are made. `channels_failing`:
+    labels.
     """
 
     application: str
