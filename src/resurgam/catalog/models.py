@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 CATALOG_VERSION = 1
-STATE_VERSION = 2
+STATE_VERSION = 3
 # PRAGMA application_id: "RsgC" and "RsgS", by which file(1) and we know our files.
 CATALOG_ID = 0x52736743
 STATE_ID = 0x52736753
@@ -181,6 +181,23 @@ restore_steps = Table(
     Column("step", String, nullable=False),
     Column("data", Text, nullable=False),
     Column("at_us", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+# `outcome` is null while a drill runs; `scratch` is what must be removed after it, null once that is gone.
+drills = Table(
+    "drills",
+    STATE,
+    Column("id", Integer, primary_key=True),
+    Column("backup", String, nullable=False),
+    Column("process", String, nullable=False),
+    Column("started_us", Integer, nullable=False),
+    Column("finished_us", Integer),
+    Column("outcome", String),
+    Column("rto_us", Integer),
+    Column("rpo_us", Integer),
+    Column("report", Text, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("scratch", Text),
     sqlite_autoincrement=True,
 )
 

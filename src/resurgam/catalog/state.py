@@ -22,6 +22,7 @@ from resurgam.catalog import models
 from resurgam.catalog.alerts import Alerts
 from resurgam.catalog.audit import AuditLog
 from resurgam.catalog.channels import Channels
+from resurgam.catalog.drills import Drills
 from resurgam.catalog.history import History
 from resurgam.catalog.jobs import Jobs
 from resurgam.catalog.liveness import Alive
@@ -75,6 +76,7 @@ class State:
         self.audit = AuditLog(self._access)
         self.slots = Slots(self._access)
         self.signs = Signs(self._access)
+        self.drills = Drills(self._access)
 
     @classmethod
     def open(cls, path: Path, *, catalog_dir: Path | None = None, clock: Clock | None = None) -> State:
