@@ -82,6 +82,12 @@ class _Collector:
             (),
             [((), report.rpo_seconds)] if report.rpo_seconds is not None else [],
         )
+        yield self._gauge(
+            "max_age_seconds",
+            "How old the newest backup may be (BACKUP_MAX_AGE); none: as old as it likes.",
+            (),
+            [((), report.max_age)] if report.max_age is not None else [],
+        )
         sizes: tuple[tuple[str, str, int | None], ...] = (
             ("last_backup_size_bytes", "The size of the newest backup.", newest.size if newest else None),
             (

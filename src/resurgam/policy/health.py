@@ -32,7 +32,7 @@ class HealthReport:
 
     `newest` is the most recent backup that can be restored; `recovered_to` the moment of the data that a restore
     brings back for certain: the newest's, unless its date is of the future and another's is not. `behind`: how many
-    backups wait to be copied.
+    backups wait to be copied. `max_age`: how old the newest may be, in seconds; None: as old as it likes.
     """
 
     status: Status
@@ -43,6 +43,7 @@ class HealthReport:
     recovered_to: datetime | None
     behind: int
     trend: Trend
+    max_age: float | None
 
     @property
     def rpo_seconds(self) -> float | None:
@@ -97,6 +98,7 @@ def assess(facts: HealthFacts, limits: HealthLimits, now: datetime) -> HealthRep
         recovered_to=None if surest is None else surest.taken_at,
         behind=len(view.not_copied),
         trend=trend_of(view),
+        max_age=limits.max_age,
     )
 
 
