@@ -1,7 +1,7 @@
 """Keeps one throw-away PostgreSQL server: makes it, watches it, and takes everything away at the end.
 
 Run as a program of its own (`python -I -S keeper.py`), with the standard library only. Its owner writes one
-JSON line to its standard input (cluster.py makes it; the password is in it, so that no argument list shows
+JSON line to its standard input (embedded.py makes it; the password is in it, so that no argument list shows
 it) and then keeps that pipe open. The end of the pipe, by close or by the owner's death, even from SIGKILL,
 is the order to stop: the server is ended and the folder removed. On its standard output it answers
 `started PID` once, or `ended CODE` when the server ended by itself; the log is then left to read until the
