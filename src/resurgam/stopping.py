@@ -1,12 +1,15 @@
 """SIGTERM and SIGHUP unwind as Ctrl-C does, so that partial files go and children end.
 
-The exception is a KeyboardInterrupt because psycopg cancels the running query on that, and on nothing else.
+The exception is a KeyboardInterrupt because psycopg cancels the running query on that, and on nothing else. What must
+not be torn in the middle, and is short, is `undisturbed`: the exception comes when it is over.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -14,6 +17,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 class Stopped(KeyboardInterrupt):
     """The process was told to end."""
+
+
+class _Section:
+    """How deep the main thread is in what must not be disturbed, and what waits for its end."""
+
+    depth = 0
+    waiting: Stopped | None = None
 
 
 class StopSignals:
@@ -36,7 +46,30 @@ class StopSignals:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received = signal.Signals(number)
-            raise Stopped(f"ended by {self.received.name}")
+            stopped = Stopped(f"ended by {self.received.name}")
+            if _Section.depth:
+                _Section.waiting = stopped
+            else:
+                raise stopped
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A stretch within which no Stopped is raised; one that was due comes at its end.
+
+    SQLAlchemy is torn by an exception out of nowhere (observed: a closed connection, a failing assertion).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs signal handlers in the main thread only
+        return
+    _Section.depth += 1
+    try:
+        yield
+    finally:
+        _Section.depth -= 1
+        if _Section.waiting is not None and not _Section.depth:
+            stopped, _Section.waiting = _Section.waiting, None
+            raise stopped
 
 
 def unwind_main_thread() -> None:

@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from _thread import interrupt_main
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from resurgam.catalog import state_file
 from resurgam.catalog.models import STATE, STATE_VERSION
 from resurgam.catalog.state import JournalStep, State
 from resurgam.errors import StateError
+from resurgam.stopping import Stopped, StopSignals, unwind_main_thread
 
 
 class Watch:
@@ -335,3 +338,28 @@ def test_opening_a_current_state_does_not_import_alembic(path: Path) -> None:
     State.open(path).close()
     process = run_script("assert 'alembic' not in sys.modules", path)
     assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["our signals", "Python's own Ctrl-C"])
+def test_a_signal_within_a_statement_keeps_the_file_usable(path: Path, ours: bool) -> None:
+    """How a job was ended is written after the signal that ended it, wherever that came."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with State.open(path) as state:
+            for number in range(20):
+                job = state.jobs.begin("backup", "x")
+                if ours:
+                    StopSignals().install()
+                ending = threading.Timer(0.01 + number * 0.0007, unwind_main_thread if ours else interrupt_main)
+                ending.start()
+                # Python's own may come within SQLAlchemy, which then fails in ways of its own.
+                with pytest.raises(Stopped if ours else (KeyboardInterrupt, AssertionError, StateError)):
+                    while True:
+                        state.jobs.say(job, "INFO", "x")
+                ending.join()
+                state.jobs.finish(job, "cancelled")
+                assert state.jobs.get(job).state == "cancelled"
+    finally:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, before)

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
+
+from resurgam.stopping import undisturbed
 
 BUSY_SECONDS = 30.0
 
@@ -64,6 +67,7 @@ class Database:
         self._engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
         event.listen(self._engine, "begin", _begin)
+        event.listen(self._engine, "handle_error", _keep_connection)
 
     @classmethod
     def open(cls, path: Path, *, wal: bool, synchronous: str) -> Database:
@@ -101,14 +105,26 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database."""
-        with self._lock, self._engine.begin() as connection:
+        with self._transaction(self._engine) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its start; committed at the end, undone by an exception."""
-        with self._lock, self._writer.begin() as connection:
+        with self._transaction(self._writer) as connection:
             yield connection
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        with undisturbed(), self._lock:
+            try:
+                with engine.begin() as connection:
+                    yield connection
+            except BaseException:
+                # A Ctrl-C of Python's own may have come where SQLAlchemy does not undo what was begun.
+                if self._raw.in_transaction:
+                    self._raw.rollback()
+                raise
 
     def pragma(self, name: str) -> int:
         """A PRAGMA's numeric value."""
@@ -163,3 +179,9 @@ def _connect(uri: str | None) -> sqlite3.Connection:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def _keep_connection(context: ExceptionContext) -> None:
+    """SQLAlchemy takes an interrupt within a statement for a lost connection and closes it. There is only this one,
+    and how the job was ended is yet to be written through it."""
+    context.is_disconnect = False
