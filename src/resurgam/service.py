@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from resurgam.catalog.catalog import Catalog
 from resurgam.clock import Clock, SystemClock
 from resurgam.errors import BusyError, ResurgamError
-from resurgam.jobs.dead import log_the_dead, see_to_the_dead
+from resurgam.jobs.dead import see_to_the_dead
 from resurgam.jobs.ended import (
     Ended,
     backup_ended,
@@ -137,7 +137,7 @@ class Service:
         if state_file.parent == self.folder.path:
             self.folder.prepare()
         state = State.open(state_file, catalog_dir=self.folder.path, clock=self.clock)
-        log_the_dead(state, self.log)
+        state.jobs.settle_dead()
         return state
 
     @cached_property
@@ -180,6 +180,7 @@ class Service:
         from resurgam.operations.backup import Limits, back_up, refuse_unavailable
 
         def run(progress: Progress) -> BackupResult:
+            self.folder.prepare()
             refuse_unavailable(self.settings.unavailable)
             return back_up(
                 self.application,
@@ -216,7 +217,7 @@ class Service:
             with open_archive(self.inventory.path_of(record)) as archive:
                 return verify(archive, progress)
 
-        if not self.folder.is_writable:
+        if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)  # a folder on a read-only disk can be verified too, without a record of it
         return self._recorded("verify", name, run, verify_ended)
 
@@ -228,7 +229,7 @@ class Service:
             self.inventory.refresh()
             return verify_all(self.inventory, progress)
 
-        if not self.folder.is_writable:
+        if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)
         return self._recorded("verify", "all", run, verify_all_ended)
 
@@ -377,12 +378,13 @@ class Service:
         ended: Callable[[Result], Ended],
     ) -> Result:
         try:
-            self.folder.prepare()
+            if self.asked.job_id is None:  # else there is a history, in which its failure is kept
+                self.folder.prepare()
             state = self.state
+            see_to_the_dead(state, self.log, self.announcer.died)
         except ResurgamError as error:
             # There is no history to keep it in; whoever watches the log must see it all the same.
             self.log.error(f"{kind} {target}: failed: {error.message}", code=error.code)
             raise
-        see_to_the_dead(state, self.log, self.announcer.died)
         boundary = Boundary(state, self.log, self.asked, self.announcer)
         return boundary.run(kind, target, run, ended, self.progress)

@@ -31,10 +31,15 @@ def old(tmp_path: Path) -> Path:
         connection.exec_driver_sql(f"PRAGMA application_id = {STATE_ID}")
         connection.exec_driver_sql("PRAGMA user_version = 1")
         dead = '{"token": "gone", "pid": 1, "start": "x", "boot": "y", "host": "z"}'
-        for outcome, finished in (("'degraded'", START + 5), ("NULL", "NULL")):
+        told = "Its process ended without a word: killed, out of memory, or the machine stopped."
+        for outcome, finished, reason in (
+            ("'failed'", START + 4, told),
+            ("'degraded'", START + 5, "no copy"),
+            ("NULL", "NULL", ""),
+        ):
             connection.exec_driver_sql(
                 "INSERT INTO runs (kind, target, started_us, finished_us, outcome, reason, details, process) "
-                f"VALUES ('backup', 'radiology', {START}, {finished}, {outcome}, 'no copy', '{{\"a\": 1}}', '{dead}')"
+                f"VALUES ('backup', 'radiology', {START}, {finished}, {outcome}, '{reason}', '{{\"a\": 1}}', '{dead}')"
             )
         connection.exec_driver_sql(f"INSERT INTO pins VALUES ('kept', {START})")
         connection.exec_driver_sql(f"INSERT INTO identity VALUES ('me', {START})")
@@ -44,9 +49,10 @@ def old(tmp_path: Path) -> Path:
 
 def test_version_1(old: Path) -> None:
     with State.open(old) as state:
-        second, first = state.jobs.latest()
+        second, first, _ = state.jobs.latest()
         assert (first.state, first.reason, first.details, first.origin) == ("degraded", "no copy", {"a": 1}, "cli")
         assert first.begun_at == first.started_at and first.finished_at is not None
+        assert state.jobs.unalerted() == (), "nobody is told now of what died long ago"
         assert [job.id for job in state.jobs.settle_dead()] == [second.id]
         assert state.pinned() == {"kept"}
         assert state.jobs.begin("backup", "new") > second.id
@@ -60,4 +66,4 @@ def _open(path: str) -> int:
 
 def test_many_processes_meet_an_old_state(old: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        assert pool.map(_open, [str(old)] * 8) == [2] * 8
+        assert pool.map(_open, [str(old)] * 8) == [3] * 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from resurgam.service import Service
 from tests.clusters import Database
 from tests.operations.backups import small_scene
 from tests.operations.scene import Scene, tools
+from tests.state_faults import unwritable
 
 PLANTED = "planted-secret-5e1f"
 
@@ -150,10 +152,12 @@ def test_a_killed_worker_is_told_of_and_swept(scene: Scene, service: Service) ->
 
 
 def test_a_worker_that_can_not_start_or_dies_at_once(service: Service) -> None:
-    runner = Runner(service.state, service.log, {}, command=("/nonexistent/python",))
+    died: list[Job] = []
+    runner = Runner(service.state, service.log, {}, died=died.append, command=("/nonexistent/python",))
     with pytest.raises(StorageError, match="could not be started"):
         runner.submit("backup", "radiology", {}, origin="api", actor="")
     assert service.state.jobs.latest(1)[0].state == "failed"
+    assert ["could not be started" in job.reason for job in died] == [True], "people are told"
     runner = _runner(service, MAX_BACKUPS="many")
     ended = _ended(service, runner, runner.submit("backup", "radiology", {}, origin="api", actor=""))
     assert ended.state == "failed" and "MAX_BACKUPS" in ended.reason
@@ -186,3 +190,55 @@ def test_stopping_takes_no_more_jobs_and_finishes_if_told(scene: Scene, service:
     assert service.state.jobs.get(job).state == "ok"
     with pytest.raises(StorageError, match="stopping"):
         runner.submit("backup", "radiology", {}, origin="api", actor="")
+    assert service.state.jobs.latest(1)[0].id == job, "nothing was made"
+
+
+def _pretending(service: Service, code: str, died: Callable[[Job], None] = lambda job: None) -> Runner:
+    """A runner whose workers take their job over, and then do what `code` says."""
+    begin = (
+        "import json, os, signal, sys, time; from pathlib import Path; from resurgam.catalog.state import State; "
+        f"told = json.load(sys.stdin); state = State.open(Path({str(service.state.path)!r})); "
+    )
+    command = (sys.executable, "-c", begin + code)
+    return Runner(service.state, service.log, service.environment, died=died, command=command)
+
+
+def test_an_end_that_can_not_be_kept_is_kept_later(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the job would stay in the way of every other as long as the service lives: the disk was full for a while."""
+    monkeypatch.setattr("resurgam.jobs.runner._AGAIN_SECONDS", 0.1)
+    runner = _pretending(service, "sys.exit(7)")
+    with unwritable(service.state.path, "jobs", "UPDATE"):
+        job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+        assert _ended(service, runner, job).state == "queued"
+    _until(lambda: service.state.jobs.get(job).state == "failed", "its end is kept")
+    assert "status 7" in service.state.jobs.get(job).reason
+    again = _runner(service)
+    assert _ended(service, again, again.submit("backup", "radiology", {}, origin="api", actor="")).state == "ok"
+
+
+def test_a_worker_that_is_cancelled_before_it_can_record_that(service: Service) -> None:
+    """As while it tells of others that died, or pings: no failure, and nobody is alarmed."""
+    runner = _pretending(service, "state.jobs.take_over(told['job']); time.sleep(60)")
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until(lambda: service.state.jobs.get(job).state == "running", "it began")
+    runner.cancel(job)
+    ended = _ended(service, runner, job)
+    assert ended.state == "cancelled" and "on request" in ended.reason
+    assert " ERROR " not in service.log.path.read_text()
+
+
+def test_workers_that_heed_nothing_are_killed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resurgam.jobs.runner._CANCEL_SECONDS", 1.0)
+    monkeypatch.setattr("resurgam.jobs.runner._KILLED_SECONDS", 1.0)
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); state.jobs.take_over(told['job']); time.sleep(60)"
+    runner = _pretending(service, deaf, lambda job: time.sleep(3))
+    jobs = [runner.submit("verify", "all", {}, origin="api", actor="") for _ in range(3)]
+    for job in jobs:
+        _until(lambda job=job: service.state.jobs.get(job).state == "running", "it began")  # type: ignore[misc]
+    attended = [runner.ended(job) for job in jobs]
+    began = time.monotonic()
+    runner.stop()
+    assert time.monotonic() - began < 2.8, "nobody waits for each in turn, nor for who is told"
+    for future in attended:
+        future.result(20)
+    assert all("SIGKILL" in service.state.jobs.get(job).reason for job in jobs)

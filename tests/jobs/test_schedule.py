@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from resurgam.catalog.state import State
+from resurgam.errors import StorageError
 from resurgam.jobs.runner import Runner
 from resurgam.jobs.schedule import ScheduleChore, upcoming
 from resurgam.settings.service_model import Schedule, Window
@@ -212,6 +213,21 @@ def test_a_real_runner_starts_the_worker_and_one_that_ends_badly_is_not_started_
     scheduler.at("2026-11-22T02:01")
     assert scheduler.asked() == [("backup", "failed")]
     assert "status 7" in scheduler.state.jobs.get(last.job_id).reason
+
+
+def test_a_service_that_stops_leaves_the_slot_to_the_next(scheduler: Scheduler) -> None:
+    """A restart at 02:00 must not cost the night's backup."""
+    stopping = Runner(scheduler.state, scheduler.log, dict(os.environ))
+    stopping.stop()
+    scheduler.at("2026-11-22T01:59")
+    usual = scheduler.chore
+    scheduler.chore = ScheduleChore(scheduler.plans, scheduler.state, stopping, scheduler.log)
+    with pytest.raises(StorageError, match="stopping"):
+        scheduler.at("2026-11-22T02:00")
+    assert scheduler.asked() == []
+    scheduler.chore = usual
+    scheduler.at("2026-11-22T02:01")
+    assert scheduler.asked() == [("backup", "queued")]
 
 
 RACING = """

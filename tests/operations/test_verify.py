@@ -16,6 +16,7 @@ from resurgam.archive.opening import open_archive
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import ArchiveError, ResurgamError, VerifyFailed
+from resurgam.jobs.runner import Runner
 from resurgam.operations.progress import Silent
 from resurgam.operations.verify import verify
 from tests import clusters
@@ -166,5 +167,12 @@ def test_a_folder_on_a_read_only_disk_is_verified_too(taken: tuple[Scene, Path])
             name = archive.name.removesuffix(".tar.gz")
             assert service.verify(name).total_files > 0
             assert name in [backup["backup_name"] for backup in service.list_backups()]
+        state = scene.root / "elsewhere.sqlite"
+        with scene.service(BACKUP_STATE_FILE=str(state)) as service:
+            runner = Runner(service.state, service.log, service.environment)
+            job = runner.submit("verify", name, {"name": name}, origin="api", actor="")
+            runner.ended(job).result(30)
+            verified = service.state.jobs.get(job)
+            assert verified.state == "ok", verified.reason
     finally:
         subprocess.run(["umount", scene.backups], check=True)

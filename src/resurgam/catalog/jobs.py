@@ -176,10 +176,10 @@ class Jobs:
             if found.rowcount != 1:
                 raise StateError(f"The state file {self._access.path} knows no job {job_id}.")
 
-    def finish_lost(self, job_id: int, reason: str) -> bool:
-        """Mark a job as failed whose worker ended without doing so; False if it had ended properly."""
+    def finish_lost(self, job_id: int, reason: str, outcome: Outcome = "failed") -> bool:
+        """Note how a job ended whose worker ended without doing so; False if it had ended properly."""
         with self._access.write() as connection:
-            values = {"finished_us": self._access.now_us(), "outcome": "failed", "reason": as_text(reason)}
+            values = {"finished_us": self._access.now_us(), "outcome": outcome, "reason": as_text(reason)}
             lost = (table.c.id == job_id) & table.c.outcome.is_(None)
             return bool(connection.execute(update(table).where(lost).values(**values)).rowcount)
 

@@ -15,6 +15,9 @@ import threading
 import uuid
 from pathlib import Path
 
+# Of the signs that this process has given and not taken back.
+_given: set[str] = set()
+
 
 class Alive:
     """This process's sign of life in one folder, made when first asked for and removed by `close`.
@@ -40,6 +43,7 @@ class Alive:
                 self._fd = os.open(self._file(self._token), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
                 self._pid = os.getpid()
+                _given.add(self._token)
         start = _start_time(self._pid)
         return json.dumps(
             {"token": self._token, "pid": self._pid, "start": start, "boot": _boot_id(), "host": socket.gethostname()}
@@ -54,7 +58,8 @@ class Alive:
         try:
             fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return bool(told["boot"] and told["boot"] == _boot_id() and told["start"] == _start_time(told["pid"]) != "")
+            same = told["boot"] and told["boot"] == _boot_id() and told["start"] == _start_time(told["pid"]) != ""
+            return bool(same and (told["pid"] != os.getpid() or told["token"] in _given))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,6 +75,7 @@ class Alive:
         if self._fd >= 0 and self._pid == os.getpid():
             self._file(self._token).unlink(missing_ok=True)
             os.close(self._fd)
+        _given.discard(self._token)
         self._fd, self._token, self._pid = -1, "", 0
 
     def _file(self, token: str) -> Path:

@@ -33,18 +33,16 @@ class DeadJobs:
 
 
 def see_to_the_dead(state: State, log: RunLog, died: Callable[[Job], None]) -> int:
-    """Settle the jobs whose process died, end what they left running, and tell of each once; how many there were."""
-    log_the_dead(state, log)
+    """Settle the jobs whose process died, end what they left running, and tell of each once; how many there were.
+
+    Whoever looks at jobs may have settled them: so what is logged and told is what nobody has told of yet.
+    """
+    state.jobs.settle_dead()
     dead = [job for job in state.jobs.unalerted() if state.jobs.mark_alerted(job.id)]
     for job in dead:
+        log.error(f"{job.kind} {job.target}: failed: the process that ran it died", job=job.id, outcome="failed")
         ended = end_orphans(state.path, job.id)
         if ended:
             log.warning(f"{ended} processes that job {job.id} had left behind were ended.", job=job.id)
         died(job)
     return len(dead)
-
-
-def log_the_dead(state: State, log: RunLog) -> None:
-    """Settle the jobs whose process died, with a line for each that was not settled before."""
-    for job in state.jobs.settle_dead():
-        log.error(f"{job.kind} {job.target}: failed: the process that ran it died", job=job.id, outcome="failed")

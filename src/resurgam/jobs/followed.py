@@ -16,7 +16,8 @@ _SECONDS = 1.0
 class Followed:
     """A Progress that keeps the job's row up to date from a thread of its own while the block lasts.
 
-    When the row says that somebody wants the job cancelled, `cancel` is called once.
+    When the row says that somebody wants the job cancelled, `cancel` is called once. A row that can't be kept up to
+    date fails no operation; its end will be recorded, or told.
     """
 
     def __init__(self, face: Progress, jobs: Jobs, job_id: int, log: RunLog, cancel: Callable[[], None] | None) -> None:
@@ -31,7 +32,10 @@ class Followed:
         """A new phase begins."""
         with self._lock:
             self._phase, self._done, self._total = text, 0, total
-        self._jobs.say(self._job, "INFO", text)
+        try:
+            self._jobs.say(self._job, "INFO", text)
+        except StateError as error:
+            self._warn(error)
         self._face.phase(text, total)
 
     def advance(self, count: int) -> None:
@@ -55,9 +59,11 @@ class Followed:
             try:
                 cancelled = self._jobs.progress(self._job, phase, done, total)
             except StateError as error:
-                # A row that can't be kept up to date fails no backup; its end will be recorded, or told.
-                self._log.warning(f"The progress of job {self._job} could not be kept: {error.message}", job=self._job)
+                self._warn(error)
                 return
             if cancelled and self._cancel is not None:
                 self._cancel()
                 return
+
+    def _warn(self, error: StateError) -> None:
+        self._log.warning(f"The progress of job {self._job} could not be kept: {error.message}", job=self._job)

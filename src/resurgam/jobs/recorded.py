@@ -73,11 +73,11 @@ class Boundary:
         through as it is, recorded as well.
         """
         asked, jobs = self.asked, self.state.jobs
-        job = asked.job_id or jobs.begin(kind, target, origin=asked.origin, actor=asked.actor, request=asked.request)
+        job = asked.job_id or self._begin(kind, target)
         self.log.info(f"{kind} {target}: started", job=job, origin=asked.origin, actor=asked.actor)
-        if self.announcer is not None:
-            self.announcer.started(kind, target)
         try:
+            if self.announcer is not None:
+                self.announcer.started(kind, target)
             with Followed(progress, jobs, job, self.log, asked.cancel) as followed:
                 result = operation(followed)
         except BaseException as raised:
@@ -94,10 +94,22 @@ class Boundary:
                 raise
             raise error from raised
         end = ended(result)
-        jobs.finish(job, end.outcome, "" if end.outcome == "ok" else end.line, {"result": dict(end.result)})
+        try:
+            jobs.finish(job, end.outcome, "" if end.outcome == "ok" else end.line, {"result": dict(end.result)})
+        except StateError as untold:
+            self.log.error(f"{kind} {target}: {end.line}; this could not be kept: {untold.message}", job=job)
+            raise
         self._tell(kind, target, job, end.outcome, end.line, None)
         self._announce(job)
         return result
+
+    def _begin(self, kind: str, target: str) -> int:
+        asked = self.asked
+        try:
+            return self.state.jobs.begin(kind, target, origin=asked.origin, actor=asked.actor, request=asked.request)
+        except StateError as error:
+            self.log.error(f"{kind} {target}: failed, it could not be begun: {error.message}", code=error.code)
+            raise
 
     def _how_it_failed(self, job: int, error: ResurgamError | None, raised: BaseException) -> tuple[Outcome, str]:
         if isinstance(error, BusyError):

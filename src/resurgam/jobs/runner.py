@@ -3,7 +3,8 @@
 Rules:
 - The worker's environment is `settings.inherited`, which holds no secret; the whole environment goes to it by stdin.
 - It is cancelled by SIGTERM, which unwinds it as Ctrl-C does. Only one that does not end in time is killed.
-- A worker that ended without finishing its job's row is told of in that row.
+- A worker that ended without finishing its job's row is told of in that row, as soon as that can be written: a row that
+  stayed open would keep every later job from its turn.
 - The death of this process ends no worker: a backup outlives a restart of the service, and is seen by the next one.
 """
 
@@ -16,10 +17,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
-from resurgam.catalog.jobs import Job, Origin
+from resurgam.catalog.jobs import Job, Origin, Outcome
 from resurgam.catalog.state import State
 from resurgam.errors import StateError, StorageError
 from resurgam.jobs.orphans import JOB_VARIABLE, end_orphans, job_mark
@@ -27,6 +28,10 @@ from resurgam.runlog import RunLog
 from resurgam.settings import inherited
 
 _CANCEL_SECONDS = 8.0
+_KILLED_SECONDS = 2.0
+_AGAIN_SECONDS = 10.0
+# How a worker ends that was told to: unwound, or before it could.
+_TOLD_TO_END = (128 + signal.SIGTERM, -signal.SIGTERM)
 _KEPT_LINES = 20
 
 
@@ -47,7 +52,8 @@ class Runner:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._ended: dict[int, Future[None]] = {}
         self._lock = threading.Lock()
-        self._stopping = False
+        self._submitting = threading.Lock()
+        self._stopping = threading.Event()
 
     def submit(
         self,
@@ -60,21 +66,29 @@ class Runner:
         wait: bool = False,
         also: Callable[[Any, int], None] = lambda connection, job_id: None,
     ) -> int:
-        """Make the job and start its worker; the job's id. BusyError where another excludes it (`Jobs.submit`)."""
-        job = self._state.jobs.submit(
-            kind, target, origin=origin, actor=actor, request={**request, "wait": wait}, wait=wait, also=also
-        )
-        self.start(job)
+        """Make the job and start its worker; the job's id. BusyError where another excludes it (`Jobs.submit`).
+
+        StorageError where we are stopping, and then nothing was made; or, with the job marked as failed and told of,
+        where its worker could not be started.
+        """
+        with self._submitting:
+            if self._stopping.is_set():
+                raise StorageError("The service is stopping; nothing was done.", "Ask again when it is back.")
+            job = self._state.jobs.submit(
+                kind, target, origin=origin, actor=actor, request={**request, "wait": wait}, wait=wait, also=also
+            )
+            problem = self._start(job)
+        if problem:
+            self._lost(job, problem)
+            raise StorageError(problem, "`resurgam doctor` looks for causes.")
         return job
 
-    def start(self, job: int) -> None:
-        """Start the worker of a queued job. StorageError, with the job marked as failed, if that is not possible."""
+    def _start(self, job: int) -> str:
+        """Start the worker of a queued job; why that is not possible, "" if it was."""
         ended: Future[None] = Future()
         mark = {JOB_VARIABLE: job_mark(self._state.path, job)}
         with self._lock:
             try:
-                if self._stopping:
-                    raise OSError("the service is stopping")
                 worker = subprocess.Popen(
                     self._command,
                     stdin=subprocess.PIPE,
@@ -85,11 +99,10 @@ class Runner:
                     start_new_session=True,
                 )
             except OSError as error:
-                reason = f"The worker of job {job} could not be started ({error.strerror or error})."
-                self._state.jobs.finish_lost(job, reason)
-                raise StorageError(reason, "`resurgam doctor` looks for causes.") from None
+                return f"The worker of job {job} could not be started ({error.strerror or error})."
             self._workers[job], self._ended[job] = worker, ended
         threading.Thread(target=self._attend, args=(job, worker, mark, ended), name=f"job-{job}", daemon=True).start()
+        return ""
 
     def ended(self, job: int) -> Future[None]:
         """Resolved when the worker of a job of ours has ended; at once for any other job."""
@@ -114,19 +127,19 @@ class Runner:
 
     def stop(self, *, finish: bool = False) -> None:
         """Take no more jobs, and wait for ours; unless `finish`, they are cancelled and have 8 s to unwind."""
+        with self._submitting:  # whoever is at it has his worker
+            self._stopping.set()
         with self._lock:
-            self._stopping = True
             workers, ended = dict(self._workers), dict(self._ended)
         for job, worker in workers.items():
             if not finish:
                 self._log.warning(f"Job {job} is ended because the service stops.", job=job)
                 worker.send_signal(signal.SIGTERM)
+        late = wait(ended.values(), None if finish else _CANCEL_SECONDS).not_done
         for job, future in ended.items():
-            try:
-                future.result(None if finish else _CANCEL_SECONDS)
-            except TimeoutError:
+            if future in late:
                 workers[job].kill()
-                future.result(2)
+        wait(late, _KILLED_SECONDS)
 
     def _attend(self, job: int, worker: subprocess.Popen[bytes], mark: Mapping[str, str], ended: Future[None]) -> None:
         """Hand the worker its environment, pass on what it says, and see how it ends."""
@@ -143,21 +156,37 @@ class Runner:
                 line = raw.decode("utf-8", "backslashreplace").rstrip()
                 said.append(line)
             status = worker.wait()
-            self._settle(job, status, said)
-        except StateError as error:
-            self._log.error(f"The end of job {job} could not be kept: {error.message}", job=job)
+            settled = self._settle(job, status, said)
         finally:
             with self._lock:
                 self._workers.pop(job, None)
                 self._ended.pop(job, None)
             ended.set_result(None)
+        while not settled and not self._stopping.wait(_AGAIN_SECONDS):
+            settled = self._settle(job, status, said)
 
-    def _settle(self, job: int, status: int, said: deque[str]) -> None:
+    def _settle(self, job: int, status: int, said: deque[str]) -> bool:
+        """See to it that the job's row says how it ended. False where that can't be written now."""
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        tail = f": {said[-1]}" if said else ""
-        if not self._state.jobs.finish_lost(job, f"Its process {how} before the job was done{tail}."):
+        reason = f"Its process {how} before the job was done{f': {said[-1]}' if said else ''}."
+        try:
+            job_row = self._state.jobs.get(job)
+            if job_row.outcome is not None:
+                return True
+            if status in _TOLD_TO_END and job_row.cancel_requested:
+                self._lost(job, "It was cancelled on request; what was under way was undone.", "cancelled")
+            else:
+                self._lost(job, reason)
+        except StateError as error:
+            self._log.error(f"The end of job {job} could not be kept: {reason} {error.message}", job=job)
+            return False
+        return True
+
+    def _lost(self, job: int, reason: str, outcome: Outcome = "failed") -> None:
+        """Note and tell how a job ended whose worker did not do so."""
+        if not self._state.jobs.finish_lost(job, reason, outcome):
             return
-        self._log.error(f"Job {job} failed: its process {how}{tail}.", job=job)
+        self._log.append("WARNING" if outcome == "cancelled" else "ERROR", f"Job {job} {outcome}: {reason}", job=job)
         end_orphans(self._state.path, job)
         if self._state.jobs.mark_alerted(job):
             self._died(self._state.jobs.get(job))

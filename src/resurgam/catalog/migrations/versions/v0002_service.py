@@ -90,7 +90,8 @@ def _jobs() -> None:
         sa.Column("alerted_us", sa.Integer),
     ):
         op.add_column("jobs", column)
-    op.execute("UPDATE jobs SET begun_us = started_us")
+    # Nobody is to be told now of runs that died long ago.
+    op.execute("UPDATE jobs SET begun_us = started_us, alerted_us = finished_us")
     op.create_index("jobs_unfinished", "jobs", ["id"], sqlite_where=sa.text("outcome IS NULL"))
     op.create_index("jobs_by_kind", "jobs", ["kind", "id"])
     op.create_table(
