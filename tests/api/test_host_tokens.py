@@ -14,7 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from resurgam.api.host_tokens import HostTokens, HostUser, looks_like_jwt
+from resurgam.api.auth import looks_like_jwt
+from resurgam.api.host_tokens import HostTokens, HostUser
 from resurgam.errors import AuthError
 from resurgam.runlog import RunLog
 from resurgam.settings import Secret

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from resurgam.api.host_tokens import HostTokens, looks_like_jwt
 from resurgam.api.throttle import Throttle
 from resurgam.catalog.roles import Role
 from resurgam.catalog.tokens import PREFIX, Checked, Tokens
@@ -15,8 +15,12 @@ from resurgam.errors import AuthError
 from resurgam.runlog import RunLog
 from resurgam.settings.service_model import JwtRules
 
+if TYPE_CHECKING:
+    from resurgam.api.host_tokens import HostTokens
+
 # RFC 6750, 2.1 and RFC 9110, 11.4: the scheme in any case, blanks, and one b64token.
 _BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE | re.ASCII)
+_JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 _LONGEST = 8192
 _HINT = "Send `Authorization: Bearer TOKEN`; `resurgam token create` makes one."
 
@@ -34,7 +38,12 @@ class Authenticator:
 
     def __init__(self, tokens: Tokens, rules: JwtRules | None, log: RunLog, clock: Clock) -> None:
         self._tokens = tokens
-        self._host = None if rules is None else HostTokens.from_rules(rules, log, clock)
+        self._host: HostTokens | None = None
+        if rules is not None:
+            # Only where there are any: the library for JWTs takes 10 MB of memory.
+            from resurgam.api.host_tokens import HostTokens
+
+            self._host = HostTokens.from_rules(rules, log, clock)
         self._throttle = Throttle(clock)
 
     async def authenticate(self, authorization: str | None, address: str) -> Caller:
@@ -69,6 +78,11 @@ class _WrongCredential(Exception):
     def __init__(self, error: AuthError) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+def looks_like_jwt(text: str) -> bool:
+    """Three parts with dots between them; the last may be empty, as forged ones have it."""
+    return _JWT.fullmatch(text) is not None
 
 
 def _bearer(authorization: str | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,6 @@ from resurgam.settings.service_model import JwtRules
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
 # How far the clock of the machine that made a token may be ahead of ours.
 _LEEWAY = 30.0
-_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]*", re.ASCII)
 _LONGEST_NAME = 200
 _LATEST = 1e12
 _NOT_ACCEPTED = "The token was not accepted."
@@ -61,11 +59,6 @@ class SharedSecret:
 
     async def key(self, kid: str | None) -> Key | None:
         return self._key
-
-
-def looks_like_jwt(text: str) -> bool:
-    """Three parts with dots between them; the last may be empty, as forged ones have it."""
-    return _FORM.fullmatch(text) is not None
 
 
 class HostTokens:

@@ -85,9 +85,10 @@ class Runtime:
                 made = ensure_bootstrap(state, service.folder.path)
                 if made is not None:
                     self.log.warning(f"There was no token yet: one for an admin, for a day, is in {made}.")
-            # Opened here by one thread, since cached_property is not guarded against two.
+            # Opened here by one thread, since cached_property is not guarded against two. What is only made of the
+            # settings may be made twice, and brings the loader and psycopg with it.
             service.listing.watch_remote()
-            _ = service.folders, service.server, service.retention, service.announcer
+            _ = service.folders, service.announcer
             self._runner = Runner(state, service.log, self._environ, died=service.announcer.died)
             self._authenticator = Authenticator(state.tokens, service.settings.jwt, service.log, service.clock)
             self._loop = Loop(service.clock, self._chores(self._runner), state.signs, service.log)
