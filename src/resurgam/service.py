@@ -36,7 +36,7 @@ from resurgam.stores.mounted import RemoteFolder
 
 if TYPE_CHECKING:
     from resurgam.catalog.state import State
-    from resurgam.jobs.announce import Announcer
+    from resurgam.jobs.announce import Announcer, Kept
     from resurgam.operations.backup import Application, BackupResult
     from resurgam.operations.deletion import DeleteResult
     from resurgam.operations.doctor import Check
@@ -156,10 +156,13 @@ class Service:
     @cached_property
     def announcer(self) -> Announcer:
         """Who tells people what became of a job; nobody, unless the settings name somebody."""
+        return self._announcer(self.state)
+
+    def _announcer(self, kept: Kept) -> Announcer:
         from resurgam.jobs.announce import Announcer
 
         told = self.settings.messages
-        return Announcer(self.state, told, self.settings.app_name, self.log, self.clock, self.environment)
+        return Announcer(kept, told, self.settings.app_name, self.log, self.clock, self.environment)
 
     @cached_property
     def application(self) -> Application:
@@ -383,8 +386,12 @@ class Service:
             state = self.state
             see_to_the_dead(state, self.log, self.announcer.died)
         except ResurgamError as error:
-            # There is no history to keep it in; whoever watches the log must see it all the same.
+            # There is no history to keep it in; whoever watches the log, or gets messages, must hear of it all the same.
             self.log.error(f"{kind} {target}: failed: {error.message}", code=error.code)
+            if self.asked.job_id is None:  # else its runner tells
+                from resurgam.jobs.announce import Unopened
+
+                self._announcer(Unopened(error.message)).unkept(kind, target, error)
             raise
         boundary = Boundary(state, self.log, self.asked, self.announcer)
         return boundary.run(kind, target, run, ended, self.progress)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from resurgam.errors import ClientToolError
+from resurgam.errors import ClientToolError, StateError
 from tests.clusters import Database
 from tests.notify.servers import deaf_port, web_server
 from tests.operations.backups import fails, small_scene
 from tests.operations.scene import Scene, tools
+from tests.state_faults import unwritable
 
 PLANTED = "planted-Secret"
 
@@ -38,6 +39,25 @@ def test_a_backup_that_fails_and_the_next_that_succeeds(scene: Scene) -> None:
     assert [one["type"] for one in messages] == ["failure", "success"]
     assert "pg_dump: error: broken" in messages[0]["message"] and "Nothing was published" in messages[0]["message"]
     assert name in messages[1]["message"] and "broken" in messages[1]["message"]
+
+
+def test_what_no_state_can_take_is_told(scene: Scene) -> None:
+    """A full disk: there is no history, and people must hear of it."""
+    with web_server() as web, web_server() as switch:
+        told = {"BACKUP_NOTIFY_URLS": f"json://{web.place}", "BACKUP_PING_URL": f"http://{switch.place}/x"}
+        with scene.service(**told) as service:
+            service.backup()
+            state = service.state.path
+        with unwritable(state, "jobs", "INSERT"), scene.service(**told) as service, pytest.raises(StateError):
+            service.backup()
+        state.write_bytes(b"no database")
+        with scene.service(**told) as service, pytest.raises(StateError):
+            service.backup()
+        assert switch.paths() == ["/x/start", "/x", "/x/fail", "/x/fail"]
+        titles = [json.loads(one.body)["title"] for one in web.seen]
+        bodies = [json.loads(one.body)["message"] for one in web.seen]
+    assert titles == ["radiology: backup failed"] * 2
+    assert "disk is full" in bodies[0] and "damaged" in bodies[1]
 
 
 def test_channels_that_fail_or_hang_fail_no_backup_and_show_in_health(

@@ -293,6 +293,28 @@ class Jobs:
         )
 
 
+def unkept(kind: str, target: str, outcome: Outcome, reason: str, now: datetime, details: Mapping[str, Any]) -> Job:
+    """A job that ended now, and that no state could take: for whoever tells people of it. Its id is 0."""
+    return Job(
+        id=0,
+        kind=kind,
+        target=target,
+        started_at=now,
+        begun_at=now,
+        finished_at=now,
+        outcome=outcome,
+        reason=reason,
+        details=dict(details),
+        origin="cli",
+        actor="",
+        request={},
+        phase="",
+        done=0,
+        total=None,
+        cancel_requested=False,
+    )
+
+
 def _open_jobs() -> Any:
     return select(table).where(table.c.outcome.is_(None)).order_by(table.c.id)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from resurgam.catalog.alerts import Alert
 from resurgam.clock import Clock
-from resurgam.errors import SettingsError, StateError
+from resurgam.errors import ResurgamError, SettingsError, StateError
 from resurgam.notify.channels import SEND_SECONDS, Delivery, Post, channel_id, label_of, send
 from resurgam.notify.messages import Message, Sender
 from resurgam.policy.alerts import Decision, Trouble, decide, is_over, undelivered
@@ -25,8 +25,9 @@ from resurgam.runlog import RunLog
 from resurgam.settings.service_model import Channel, Messages, Severity
 
 if TYPE_CHECKING:
+    from resurgam.catalog.alerts import Alerts
+    from resurgam.catalog.channels import Channels
     from resurgam.catalog.jobs import Job
-    from resurgam.catalog.state import State
     from resurgam.notify.ping import Word
     from resurgam.policy.health import HealthReport, Reason
 
@@ -41,11 +42,36 @@ _HEALTH_SEVERITY: Mapping[str, Severity] = {"warning": "warning", "critical": "e
 _UNPINGED = "not tried: a ping would count as a backup's"
 
 
+class Kept(Protocol):
+    """Where it is kept what was told: the state, or what stands for one that can't be opened."""
+
+    @property
+    def alerts(self) -> Alerts: ...
+
+    @property
+    def channels(self) -> Channels: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Stands for a state that can't be opened: of that people must hear most of all, and nothing is kept of it."""
+
+    why: str
+
+    @property
+    def alerts(self) -> Alerts:
+        raise StateError(self.why)
+
+    @property
+    def channels(self) -> Channels:
+        raise StateError(self.why)
+
+
 @dataclass(frozen=True, slots=True)
 class Announcer:
     """Who tells people. Any thread may use it. Without channels and a ping URL it does nothing."""
 
-    state: State
+    state: Kept
     messages: Messages
     application: str
     log: RunLog
@@ -72,6 +98,13 @@ class Announcer:
     def died(self, job: Job) -> None:
         """A job's process had died; its row says so now."""
         self._tell_of(job, None)
+
+    def unkept(self, kind: str, target: str, error: ResurgamError) -> None:
+        """A job failed of which there is no row, since the state can't be used."""
+        from resurgam.catalog.jobs import unkept
+
+        details = {"code": error.code, "hint": error.hint}
+        self._tell_of(unkept(kind, target, "failed", error.message, self.clock.now(), details), None)
 
     def _tell_of(self, job: Job, seconds: float | None) -> None:
         if not self.messages.channels and self.messages.ping_url is None:

@@ -90,6 +90,7 @@ class Boundary:
             except StateError as untold:
                 # Often for the same reason, a full disk: it must not hide what the job itself failed for.
                 self.log.error(f"{kind} {target}: this could not be kept in the history: {untold.message}", job=job)
+                self._announce_unkept(kind, target, "failed", _reason(error or raised), _details(error))
             if error is None or error is raised:
                 raise
             raise error from raised
@@ -97,7 +98,9 @@ class Boundary:
         try:
             jobs.finish(job, end.outcome, "" if end.outcome == "ok" else end.line, {"result": dict(end.result)})
         except StateError as untold:
-            self.log.error(f"{kind} {target}: {end.line}; this could not be kept: {untold.message}", job=job)
+            line = f"{end.line}; this could not be kept: {untold.message}"
+            self.log.error(f"{kind} {target}: {line}", job=job)
+            self._announce_unkept(kind, target, "degraded", line, _details(untold))
             raise
         self._tell(kind, target, job, end.outcome, end.line, None)
         self._announce(job)
@@ -109,6 +112,7 @@ class Boundary:
             return self.state.jobs.begin(kind, target, origin=asked.origin, actor=asked.actor, request=asked.request)
         except StateError as error:
             self.log.error(f"{kind} {target}: failed, it could not be begun: {error.message}", code=error.code)
+            self._announce_unkept(kind, target, "failed", error.message, _details(error))
             raise
 
     def _how_it_failed(self, job: int, error: ResurgamError | None, raised: BaseException) -> tuple[Outcome, str]:
@@ -132,6 +136,13 @@ class Boundary:
     def _announce(self, job: int) -> None:
         if self.announcer is not None:
             self.announcer.ended(self.state.jobs.get(job))
+
+    def _announce_unkept(self, kind: str, target: str, how: Outcome, reason: str, details: Mapping[str, Any]) -> None:
+        """Of what no history has people hear all the same; of a worker's job by its runner."""
+        if self.announcer is not None and self.asked.job_id is None:
+            from resurgam.catalog.jobs import unkept
+
+            self.announcer.ended(unkept(kind, target, how, reason, self.log.clock.now(), details))
 
 
 def as_resurgam_error(error: BaseException) -> ResurgamError | None:

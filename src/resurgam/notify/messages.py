@@ -62,7 +62,7 @@ class Sender:
             job.kind,
             severity,
             f"{self.application}: {job.kind} {how}",
-            self._signed(body, f"Job {job.id}: {job.kind}{target}", end),
+            self._signed(body, f"{f'Job {job.id}: ' if job.id else ''}{job.kind}{target}", end),
             good,
         )
 
