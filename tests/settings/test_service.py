@@ -17,9 +17,10 @@ PLANTED = "planted-secret-77"
 def test_nothing_runs_by_itself_unless_told(app: Path) -> None:
     assert load(app, BACKUP_VERIFY_SCHEDULE="0 5 * * 1").schedule.tasks == {}
     schedule = load(app, BACKUP_SCHEDULE="0 2 * * *").schedule
-    assert schedule.tasks == {"backup": "0 2 * * *", "verify": "0 4 * * 0"}
+    assert schedule.tasks == {"backup": "0 2 * * *", "verify": "0 4 * * 0", "drill": "0 5 1 * *"}
     assert (schedule.jitter, schedule.catch_up) == (0.0, 86400.0)
-    assert load(app, BACKUP_SCHEDULE="@daily", BACKUP_VERIFY_SCHEDULE="none").schedule.tasks == {"backup": "0 0 * * *"}
+    alone = load(app, BACKUP_SCHEDULE="@daily", BACKUP_VERIFY_SCHEDULE="none", BACKUP_DRILL_SCHEDULE="none").schedule
+    assert alone.tasks == {"backup": "0 0 * * *"}
 
 
 @pytest.mark.parametrize("cron", ["2 am", "0 25 * * *", "* * * * * *", "0 0 30 2 *", "0 2 * *", "\x00"])

@@ -14,6 +14,7 @@ secret and its _FILE, not the conflict.
     layers.py      the places that settings come from, and who may write to them
     connection.py  DB_*, PG*, DATABASE_URL
     load.py, load_service.py   the assembly, and the rules between settings
+    drill_file.py  drill.toml: what a restored copy is asked
     inherited.py   what a program that we start is given of the environment
 """
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from resurgam.settings.inherited import inherited
 from resurgam.settings.load import load_settings
-from resurgam.settings.model import ConfigFile, Database, FileTree, Settings
+from resurgam.settings.model import ConfigFile, Database, DrillRules, FileTree, Settings
 from resurgam.settings.secret import Secret
 
-__all__ = ["ConfigFile", "Database", "FileTree", "Secret", "Settings", "inherited", "load_settings"]
+__all__ = ["ConfigFile", "Database", "DrillRules", "FileTree", "Secret", "Settings", "inherited", "load_settings"]

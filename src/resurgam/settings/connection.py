@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from resurgam.settings.layers import Layer, Reader
 from resurgam.settings.model import Database
 from resurgam.settings.secret import Secret
+from resurgam.settings.table import SecretVariable
 from resurgam.settings.variables import (
     DATABASE_URL,
     DB_HOST,
@@ -115,6 +116,22 @@ def _read_url(reader: Reader, *, needed: bool) -> _Url:
     for why in problems:
         reader.complain(DATABASE_URL.name, why)
     return url
+
+
+def read_place(reader: Reader, variable: SecretVariable) -> Database | None:
+    """The place that another secret URL names; None where it is not set. It must say everything itself."""
+    secret = reader.secret(variable)
+    if secret is None:
+        return None
+    problems: list[str] = []
+    url = _parse_url(secret.reveal().strip(), problems, reader.warnings)
+    if not problems and not url.host:
+        problems.append("must name a host")
+    for why in problems:
+        reader.complain(variable.name, why)
+    return Database(
+        url.host, url.port or int(DB_PORT.default), url.name or "postgres", url.user, url.password, url.options
+    )
 
 
 def _parse_url(text: str, problems: list[str], warnings: list[str]) -> _Url:

@@ -144,7 +144,7 @@ def dotenv_layer(path: Path, environ: Mapping[str, str], problems: list[str], wa
             from dotenv.parser import parse_stream
 
             bindings = list(parse_stream(file))
-            trusted = _distrust(os.fstat(file.fileno())) is None
+            trusted = distrust(os.fstat(file.fileno())) is None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -171,9 +171,9 @@ def toml_layer(path: Path, *, required: bool, problems: list[str]) -> Layer | No
 
     try:
         with path.open("rb") as file:
-            distrust = _distrust(os.fstat(file.fileno()))
-            if distrust is not None:
-                problems.append(f"{path} was not read: {distrust}.")
+            doubt = distrust(os.fstat(file.fileno()))
+            if doubt is not None:
+                problems.append(f"{path} was not read: {doubt}.")
                 return None
             table = tomllib.load(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -214,7 +214,8 @@ def _checked(table: Mapping[str, object], path: Path, problems: list[str]) -> di
     return values
 
 
-def _distrust(status: os.stat_result) -> str | None:
+def distrust(status: os.stat_result) -> str | None:
+    """Why a file that can name programs to run is not believed; None if it is."""
     if status.st_uid not in (0, os.geteuid()):
         return "it belongs to another user, and it can name programs to run (chown it to yourself or root)"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -230,7 +230,7 @@ def _warn_about_names(reader: Reader, dotenv: Layer | None, app_dir: Path) -> No
     seen: set[str] = set()
     for layer in reader.layers:
         for name in sorted(layer.values):
-            if name.startswith(("BACKUP_", "REMOTE_BACKUP_")) and name not in known and name not in seen:
+            if name.startswith(("BACKUP_", "REMOTE_BACKUP_", "DRILL_")) and name not in known and name not in seen:
                 seen.add(name)
                 tail = did_you_mean(name, known) or "."
                 reader.warnings.append(f"{name} (in {layer.label}) is not a setting and was ignored{tail}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from resurgam.settings import service_variables as v
+from resurgam.settings.connection import read_place
 from resurgam.settings.layers import Reader
+from resurgam.settings.model import DrillRules
 from resurgam.settings.parse import quoted
 from resurgam.settings.secret import Secret
 from resurgam.settings.service_model import (
@@ -44,15 +48,21 @@ def read_service(reader: Reader) -> dict[str, Any]:
         "messages": _messages(reader),
         "hooks": _hooks(reader),
         "health": HealthLimits(reader.value(v.BACKUP_MAX_AGE), reader.value(v.BACKUP_EXPECTED_GROWTH)),
+        "drills": _drills(reader),
+        "backup_shrink_limit": reader.value(v.BACKUP_SHRINK_LIMIT),
         "on_shutdown": reader.value(v.BACKUP_ON_SHUTDOWN),
     }
 
 
 def _schedule(reader: Reader) -> Schedule:
     backup = _cron(reader, v.BACKUP_SCHEDULE)
-    others = {"verify": _cron(reader, v.BACKUP_VERIFY_SCHEDULE), "prune": _cron(reader, v.BACKUP_PRUNE_SCHEDULE)}
+    others = {
+        "verify": _cron(reader, v.BACKUP_VERIFY_SCHEDULE),
+        "prune": _cron(reader, v.BACKUP_PRUNE_SCHEDULE),
+        "drill": _cron(reader, v.BACKUP_DRILL_SCHEDULE),
+    }
     if backup is None:
-        others = {"verify": None, "prune": None}
+        others = dict.fromkeys(others)
     zone = reader.value(v.BACKUP_SCHEDULE_TIMEZONE)
     if zone:
         try:
@@ -173,6 +183,16 @@ def _channel(item: str) -> Channel | None:
     least: Severity = named[0] if named else "warning"
     events = frozenset(word for word in words if word in EVENTS)
     return Channel(Secret(url), least, events or None)
+
+
+def _drills(reader: Reader) -> DrillRules:
+    file = reader.optional(v.DRILL_FILE)
+    return DrillRules(
+        database=read_place(reader, v.DRILL_DATABASE_URL),
+        embedded=reader.value(v.DRILL_SERVER) == "embedded",
+        file=None if file is None else Path(os.path.normpath(reader.base / file)),
+        each_backup=reader.value(v.DRILL_EACH_BACKUP),
+    )
 
 
 def _hooks(reader: Reader) -> Hooks:

@@ -58,6 +58,20 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillRules:
+    """Where backups are restored for practice, and by what they are judged there.
+
+    Without a `database` of another server and without `embedded` (a throw-away server) it is the live one's server.
+    `file` is drill.toml, where there is one.
+    """
+
+    database: Database | None = None
+    embedded: bool = False
+    file: Path | None = None
+    each_backup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a run is told. `warnings` are sentences for the user; `unavailable` names variables that are
     set and whose feature does not exist yet: a backup fails on them, everything else goes on. `secret_files` hold
@@ -93,6 +107,8 @@ class Settings:
     messages: Messages = field(default_factory=Messages)
     hooks: Hooks = field(default_factory=Hooks)
     health: HealthLimits = field(default_factory=HealthLimits)
+    drills: DrillRules = field(default_factory=DrillRules)
+    backup_shrink_limit: int = 50
     on_shutdown: Literal["cancel", "finish"] = "cancel"
     config_path: Path | None = None
     env_path: Path | None = None

@@ -11,7 +11,7 @@ from resurgam.settings.secret import Secret
 Severity = Literal["info", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 # What a message can be about, and what a channel can be limited to.
-EVENTS = ("backup", "restore", "verify", "prune", "delete", "health", "service")
+EVENTS = ("backup", "restore", "verify", "drill", "prune", "delete", "health", "service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Schedule:
     backup: str | None = None
     verify: str | None = None
     prune: str | None = None
+    drill: str | None = None
     timezone: str = ""
     jitter: float = 0.0
     catch_up: float = 86400.0
@@ -39,7 +40,7 @@ class Schedule:
     @property
     def tasks(self) -> dict[str, str]:
         """What is scheduled: the task's name and its cron expression."""
-        every = {"backup": self.backup, "verify": self.verify, "prune": self.prune}
+        every = {"backup": self.backup, "verify": self.verify, "prune": self.prune, "drill": self.drill}
         return {name: cron for name, cron in every.items() if cron is not None}
 
 

