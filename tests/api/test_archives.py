@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import pytest
@@ -117,3 +119,22 @@ def test_a_download_outlives_its_backup(api: Api) -> None:
         assert api.call("DELETE", f"/api/backups/{name}").status_code == 200
         assert answer.read() == whole
     assert not archive.exists()
+
+
+def test_what_took_an_archives_place_is_not_handed_out(api: Api) -> None:
+    """Whoever may write to BACKUP_DIR could put a link there to what only the service may read; or a fifo, which holds
+    who opens it."""
+    folder_of = api.scene.backups
+    secret = folder_of.parent / "secret"
+    secret.write_text("PASSWORD=planted")
+    name = "radiology_backup_20250101_000000"
+    place = folder_of / f"{name}.tar.gz"
+    place.symlink_to(secret)
+    is_error(api.get(f"/api/backups/{name}/archive"), 422, "damaged")
+    time.sleep(0.1)
+    api.get("/api/backups/list")
+    before = folder_of.stat()
+    place.unlink()
+    os.mkfifo(place)
+    os.utime(folder_of, ns=(before.st_atime_ns, before.st_mtime_ns))  # the list is not read again
+    is_error(api.get(f"/api/backups/{name}/archive"), 422, "damaged")

@@ -70,6 +70,7 @@ def test_the_hosts_own_users_and_errors(client: TestClient, scene: Scene) -> Non
     refused = client.post("/api/backups/create", headers={"X-User": "bob"})
     assert (refused.status_code, refused.json()) == (403, {"detail": "Admins only"})
     assert client.get("/api/backups/list", headers={"X-User": "gone"}).json() == {"session": "over"}
+    assert client.post("/api/backups/create", headers={"X-User": "gone"}).status_code == 440
     answer = client.post("/api/backups/create-sync", headers={"X-User": "alice"})
     assert answer.status_code == 200 and answer.json()["message"] == "Backup created successfully"
     assert client.get("/").json() == "the host's own"
@@ -79,6 +80,7 @@ def test_the_hosts_own_users_and_errors(client: TestClient, scene: Scene) -> Non
         entries = [(one.actor, one.action, one.outcome) for one in reversed(state.audit.page())]
         assert state.jobs.latest(1)[0].actor == "host:alice"
     assert entries == [
+        ("", "backup", "refused"),
         ("", "backup", "refused"),
         ("", "backup", "refused"),
         ("host:alice", "backup", "accepted"),

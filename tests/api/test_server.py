@@ -127,3 +127,19 @@ def _outcomes(client: httpx.Client) -> list[str]:
 
 def _open_files(pid: int) -> list[str]:
     return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+
+
+def test_a_client_that_goes_in_the_middle_of_its_body_is_no_fault_of_ours(scene: Scene) -> None:
+    with served(scene) as live:
+        token, (host, port) = live.token(), live.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(
+                f"POST /api/backups/restore HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+                "Content-Length: 100\r\n\r\n{".encode()
+            )
+            time.sleep(0.3)
+        with live.client(token) as client:
+            until(lambda: bool(client.get("/api/backups/audit").json()["entries"][0]["action"] == "restore"), "noted")
+            entry = client.get("/api/backups/audit").json()["entries"][0]
+        assert entry["outcome"] == "refused"
+        assert " ERROR " not in "".join(live.said)

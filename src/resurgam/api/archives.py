@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from resurgam.api.routing import Operation, Routes
 from resurgam.api.runtime import slowly
 from resurgam.api.schemas import Contents
 from resurgam.archive.opening import open_archive
-from resurgam.errors import NotFoundError, StorageError
+from resurgam.errors import DamagedError, NotFoundError, StorageError
 from resurgam.operations.browse import browse
 from resurgam.stores.listing import SUFFIX
 
 _BLOCK = 512 << 10
+_GZIP = b"\x1f\x8b"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -124,8 +126,13 @@ def add_archives(routes: Routes) -> None:
 
 
 def _open(path: Path) -> io.FileIO:
+    """What is no gzip file is not handed out: someone may have put a link to another file in an archive's place."""
     try:
-        return io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
+        # Without O_NONBLOCK, a fifo of that name would hold us for ever.
+        file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.pread(file.fileno(), 2, 0) != _GZIP:
+            raise DamagedError(f"{path.name} is not a gzip file.")
+        return file
     except FileNotFoundError:
         raise NotFoundError(f"The archive {path.name} is gone.", "List the backups again.") from None
     except OSError as error:

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from starlette.requests import ClientDisconnect
 
 from resurgam.api.call import call_of
 from resurgam.api.errors import Refusal, invalid
@@ -123,10 +124,13 @@ def body_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 async def _raw(request: Request) -> bytes:
     raw = b""
-    async for block in request.stream():
-        raw += block
-        if len(raw) > _LARGEST:
-            raise Refusal(413, "too_large", "The body is too long; nothing was done.")
+    try:
+        async for block in request.stream():
+            raw += block
+            if len(raw) > _LARGEST:
+                raise Refusal(413, "too_large", "The body is too long; nothing was done.")
+    except ClientDisconnect:  # nobody reads this answer; the audit log has it
+        raise Refusal(422, "validation", "The client went before its body was whole; nothing was done.") from None
     return raw
 
 

@@ -108,14 +108,14 @@ def _route_class(runtime: Runtime, actions: dict[str, str], *, guest: bool) -> t
 
             async def guarded(request: Request) -> Response:
                 begin_call(request, runtime)
-                code, error = "", None
+                code = ""
+                error: Exception | None = None
                 try:
                     response = await _answered(request, handle, runtime, guest=guest)
                 except Refusal as refusal:
                     code, response = refusal.code, error_answer(refusal)
-                except HTTPException as raised:  # the host's own refusal: it answers, and the audit log has it
-                    code, error = f"http_{raised.status_code}", raised
-                    response = Response(status_code=raised.status_code)
+                except _OfTheHost as host:  # it answers, and the audit log has it
+                    code, error, response = host.code, host.raised, Response(status_code=host.status)
                 if action and runtime.started:
                     await outcomes.note(request, action, response.status_code, code)
                 if error is not None:
@@ -129,19 +129,32 @@ def _route_class(runtime: Runtime, actions: dict[str, str], *, guest: bool) -> t
 
 
 async def _answered(request: Request, handle: Handler, runtime: Runtime, *, guest: bool) -> Response:
-    """The handler's answer. Refusal for whatever else comes out of it, but for a host's own exceptions."""
+    """The handler's answer. Refusal, or _OfTheHost, for whatever else comes out of it."""
     try:
         await _ready(runtime, request)
         return await handle(request)
     except (ResurgamError, RequestValidationError) as error:
         raise refusal_of(error) from error
-    except (HTTPException, Refusal):
+    except Refusal:
         raise
+    except HTTPException as raised:
+        raise _OfTheHost(raised) from raised
     except Exception as raised:
         if guest and call_of(request).caller is None:
-            raise
+            raise _OfTheHost(raised) from raised
         _log_bug(runtime, request, raised)
         raise internal() from raised
+
+
+class _OfTheHost(Exception):
+    """A host's own refusal. Which status it gives to an exception that is no HTTPException, only its handler knows."""
+
+    def __init__(self, raised: Exception) -> None:
+        super().__init__()
+        self.raised = raised
+        self.status, self.code = 403, type(raised).__name__
+        if isinstance(raised, HTTPException):
+            self.status, self.code = raised.status_code, f"http_{raised.status_code}"
 
 
 async def _ready(runtime: Runtime, request: Request) -> None:

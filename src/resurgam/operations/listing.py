@@ -103,8 +103,9 @@ class Listing:
             if now - self._remote_at < _REMOTE_SECONDS:
                 return
             self._remote_begun = now
-            self._remote_thread = threading.Thread(target=self._look_at_remote, name="resurgam-remote", daemon=True)
-        self._remote_thread.start()
+            thread = threading.Thread(target=self._look_at_remote, name="resurgam-remote", daemon=True)
+            thread.start()  # before others can see it and wait for it
+            self._remote_thread = thread
 
     def remote_trouble(self, patience: float) -> str:
         """Why the remote folder can't be seen, "" if it can. Waits for the first look at it, for `patience` seconds."""
