@@ -134,6 +134,7 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
         {"last_verifies": (replace(UNSOUND, target="all", code="", reason="KeyboardInterrupt."),)},
         {"verify_failed": "warning"},
     ),
+    ("there was nothing to verify", {"last_verifies": (replace(ALL_UNSOUND, code="not_found", reason="None."),)}, {}),
     ("what failed to verify is gone", {**VERIFY_FAILED, "backups": (backup(ago(hours=1)),)}, {}),
     ("the loop lives", scheduled(), {}),
     ("no loop yet", scheduled(None), {"schedule_not_running": "critical"}),

@@ -198,7 +198,7 @@ def verify_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
         if run.outcome == "failed":
             found = {run.target} if run.target != _ALL else {name for name in names if name in run.reason}
             unsound = (found & names) - settled
-            if unsound or (run.target == _ALL and run.code not in _UNSOUND):
+            if unsound or (run.target == _ALL and run.code not in (*_UNSOUND, "not_found")):
                 newest = run.code in _UNSOUND and view.newest is not None and view.newest.name in unsound
                 hint = run.hint or "`resurgam verify NAME` looks again; `resurgam backup` takes another."
                 message = f"A verification failed: {run.reason}"
