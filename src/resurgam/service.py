@@ -341,8 +341,11 @@ class Service:
             progress,
         )
 
-    def sweep(self) -> None:
-        """Settle restores that died, and remove partial files; nothing while another run is at work."""
+    def sweep(self) -> bool:
+        """Settle restores that died, and remove partial files; False, and nothing, while another run is at work.
+
+        ResurgamError where that can't be done now.
+        """
         from resurgam.operations.recovery import recover_restores
 
         try:
@@ -350,9 +353,8 @@ class Service:
                 recover_restores(self.state, self.server, self.folder.path)
                 self.folder.sweep()
         except BusyError:
-            return
-        except ResurgamError as error:
-            self.log.warning(f"What a dead run left could not be swept yet: {error.message}")
+            return False
+        return True
 
     def _in_line(self, run: Callable[[Progress], Result], wait: bool) -> Callable[[Progress], Result]:
         """With `wait`: try again while another run is at work. What is refused as busy has done nothing."""

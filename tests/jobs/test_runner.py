@@ -13,6 +13,7 @@ import pytest
 
 from resurgam.catalog.jobs import Job
 from resurgam.errors import BusyError, StorageError
+from resurgam.jobs.dead import DeadJobs
 from resurgam.jobs.runner import Runner
 from resurgam.service import Service
 from tests.clusters import Database
@@ -149,6 +150,25 @@ def test_a_killed_worker_is_told_of_and_swept(scene: Scene, service: Service) ->
         _ended(service, again, again.submit("backup", "radiology", {}, origin="api", actor="", wait=True)).state == "ok"
     )
     assert scene.leftovers() == []
+
+
+def test_what_a_killed_worker_left_goes_without_another_backup(scene: Scene, service: Service) -> None:
+    """The runner had settled the job by itself, so that the chore found no dead job, and swept nothing."""
+    slow, said = _slow(scene)
+    died: list[Job] = []
+    chore = DeadJobs(service.state, service.log, died.append, service.sweep)
+    chore.run(service.clock.now())
+    runner = _runner(service, chore.seen, BACKUP_PG_BIN=slow)
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until(said.exists, "pg_dump began")
+    assert scene.leftovers()
+    os.kill(runner._workers[job].pid, signal.SIGKILL)
+    assert _ended(service, runner, job).state == "failed"
+    with service.folder.lock():
+        chore.run(service.clock.now())
+        assert scene.leftovers()  # somebody is at work
+    chore.run(service.clock.now())
+    assert not scene.leftovers() and [one.id for one in died] == [job]
 
 
 def test_a_worker_that_can_not_start_or_dies_at_once(service: Service) -> None:

@@ -89,9 +89,10 @@ class Runtime:
             # settings may be made twice, and brings the loader and psycopg with it.
             service.listing.watch_remote()
             _ = service.folders, service.announcer
-            self._runner = Runner(state, service.log, self._environ, died=service.announcer.died)
+            dead = DeadJobs(state, service.log, service.announcer.died, service.sweep)
+            self._runner = Runner(state, service.log, self._environ, died=dead.seen)
             self._authenticator = Authenticator(state.tokens, service.settings.jwt, service.log, service.clock)
-            self._loop = Loop(service.clock, self._chores(self._runner), state.signs, service.log)
+            self._loop = Loop(service.clock, self._chores(dead, self._runner), state.signs, service.log)
             self._loop.start()
             self._started = True
 
@@ -149,10 +150,10 @@ class Runtime:
             reasons.append("The state can not be read.")
         return tuple(reasons)
 
-    def _chores(self, runner: Runner) -> list[Chore]:
+    def _chores(self, dead: DeadJobs, runner: Runner) -> list[Chore]:
         service = self.service
         return [
-            DeadJobs(service.state, service.log, service.announcer.died, service.sweep),
+            dead,
             BootstrapChore(service.state, service.folder.path),
             HealthWatch(service, service.announcer),
             ScheduleChore(service.plans, service.state, runner, service.log, enabled=service.settings.backup_enabled),

@@ -18,16 +18,23 @@ class DeadJobs:
 
     name = "dead jobs"
 
-    def __init__(self, state: State, log: RunLog, died: Callable[[Job], None], sweep: Callable[[], None]) -> None:
-        """`died` tells people of a job; `sweep` removes partial files and settles restores, if nobody is at work."""
+    def __init__(self, state: State, log: RunLog, died: Callable[[Job], None], sweep: Callable[[], bool]) -> None:
+        """`died` tells people of a job; `sweep` removes what it left, False while somebody is at work."""
         self._state, self._log, self._died, self._sweep = state, log, died, sweep
-        self._swept = False
+        # What lies there from before us counts as one.
+        self._deaths, self._swept = 1, 0
+
+    def seen(self, job: Job) -> None:
+        """Tell of a job whose worker the runner saw dying; the next look sweeps."""
+        self._deaths += 1
+        self._died(job)
 
     def run(self, now: datetime) -> datetime:
         """One look; the next is due in a minute. The first sweeps in any case."""
-        if see_to_the_dead(self._state, self._log, self._died) or not self._swept:
-            self._sweep()
-            self._swept = True
+        self._deaths += see_to_the_dead(self._state, self._log, self._died)
+        deaths = self._deaths
+        if self._swept < deaths and self._sweep():
+            self._swept = deaths
             self._state.jobs.forget_lines()
         return now + _EVERY
 
