@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from resurgam.catalog.state import State
+from resurgam.clock import Clock
 from resurgam.operations.backup import Application
+from resurgam.operations.inventory import Inventory
+from resurgam.operations.progress import Progress
+from resurgam.operations.restore import Restoring
 from resurgam.operations.restore_files import Places
 from resurgam.operations.retention import Retention
+from resurgam.policy.estimate import Timing
 from resurgam.policy.retention import RetentionRules
 from resurgam.postgres.connection import Server
 from resurgam.settings import Settings
@@ -50,6 +57,32 @@ def places_of(settings: Settings) -> Places:
         trees=settings.backup_file_trees,
         own=_with_remote(settings, *own),
         scratch=settings.backup_dir,
+    )
+
+
+def restoring_of(
+    settings: Settings,
+    application: Application,
+    inventory: Inventory,
+    open_state: Callable[[], State],
+    clock: Clock,
+    progress: Progress,
+) -> Restoring:
+    """Plans and restores. A plan opens the state only if there is one."""
+
+    def earlier() -> tuple[Timing, ...]:
+        there = settings.backup_state_file.exists()
+        return tuple(Timing(*told) for told in open_state().history.timings()) if there else ()
+
+    return Restoring(
+        application=application,
+        inventory=inventory,
+        open_state=open_state,
+        places=places_of(settings),
+        connections=settings.restore_connections,
+        clock=clock,
+        progress=progress,
+        earlier=earlier,
     )
 
 

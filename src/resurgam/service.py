@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from resurgam.operations.doctor import Check
     from resurgam.operations.health import Folders
     from resurgam.operations.listing import Listing
-    from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring
+    from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring, Wishes
     from resurgam.operations.retention import PruneResult, Retention
     from resurgam.operations.verify import VerifyResult
     from resurgam.operations.verify_all import VerifyAllResult
@@ -236,18 +236,18 @@ class Service:
             return run(self.progress)
         return self._recorded("verify", "all", run, verify_all_ended)
 
-    def restore(self, name: str, parts: Parts, *, wait: bool = False) -> RestoreResult:
+    def restore(self, name: str, parts: Parts, wishes: Wishes | None = None, *, wait: bool = False) -> RestoreResult:
         """Restore beside the live side, check, swap."""
 
         def run(progress: Progress) -> RestoreResult:
             self.folder.prepare()
-            return self._restoring(progress).restore(name, parts)
+            return self._restoring(progress).restore(name, parts, wishes)
 
         return self._recorded("restore", name, self._in_line(run, wait), restore_ended)
 
-    def plan_restore(self, name: str, parts: Parts) -> RestorePlan:
-        """What a restore would do, and what stands in its way; nothing is touched."""
-        return self._restoring(self.progress).plan(name, parts)
+    def plan_restore(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
+        """What a restore would do, how long it should take, and what stands in its way; nothing is touched."""
+        return self._restoring(self.progress).plan(name, parts, wishes)
 
     def delete(self, name: str, *, local_only: bool = False, dry_run: bool = False) -> DeleteResult:
         """Delete a backup everywhere, or its local copy alone."""
@@ -328,18 +328,9 @@ class Service:
         )
 
     def _restoring(self, progress: Progress) -> Restoring:
-        from resurgam.assembly import places_of
-        from resurgam.operations.restore import Restoring
+        from resurgam.assembly import restoring_of
 
-        return Restoring(
-            self.application,
-            self.inventory,
-            lambda: self.state,
-            places_of(self.settings),
-            self.settings.restore_connections,
-            self.clock,
-            progress,
-        )
+        return restoring_of(self.settings, self.application, self.inventory, lambda: self.state, self.clock, progress)
 
     def sweep(self) -> bool:
         """Settle restores that died, and remove partial files; False, and nothing, while another run is at work.

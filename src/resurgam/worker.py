@@ -51,12 +51,13 @@ def _operate(service: Any, kind: str, request: Mapping[str, Any]) -> None:
     elif kind == "verify":
         service.verify_all()
     elif kind == "prune":
-        service.prune(wait=wait)
+        service.prune(accept=bool(request.get("accept")), wait=wait)
+    elif kind == "drill":
+        service.drill(str(request.get("name") or "") or None)
     elif kind == "restore":
-        from resurgam.operations.restore import Parts
+        from resurgam.operations.restore_plan import restore_wanted
 
-        parts = Parts(**{part: bool(request[part]) for part in ("database", "config", "files")})
-        service.restore(str(request["name"]), parts, wait=wait)
+        service.restore(str(request["name"]), *restore_wanted(request), wait=wait)
     else:
         raise UsageError(f"There is no job of the kind {kind}.")
 

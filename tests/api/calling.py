@@ -29,6 +29,7 @@ ROUTES: dict[str, dict[str, Role | None]] = {
     "/api/backups/list": {"GET": "viewer"},
     "/api/backups/status/health": {"GET": "viewer"},
     "/api/backups/restore": {"POST": "admin"},
+    "/api/backups/restore/plan": {"POST": "admin"},
     "/api/backups/prune": {"POST": "admin"},
     "/api/backups/schedule": {"GET": "viewer"},
     "/api/backups/audit": {"GET": "admin"},

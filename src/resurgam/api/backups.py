@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from resurgam.api.call import caller_of, runtime_of
 from resurgam.api.errors import Answer, Refusal
-from resurgam.api.requests import PruneRequest, RestoreRequest, body_in
+from resurgam.api.requests import PruneRequest, RestorePlanRequest, RestoreRequest, body_in
 from resurgam.api.routing import Operation, Routes
 from resurgam.api.running import run_job, start_job
 from resurgam.api.runtime import Runtime, slowly
@@ -25,10 +25,12 @@ from resurgam.api.schemas import (
     Verified,
 )
 from resurgam.api.schemas_jobs import Health, ScheduleShown
+from resurgam.api.schemas_restore import RestorePlanned
 from resurgam.errors import DamagedError
 from resurgam.jobs.recorded import Asked
 from resurgam.jobs.schedule import upcoming
 from resurgam.operations.inventory import megabytes, plain_datetime
+from resurgam.operations.restore_plan import restore_wanted
 from resurgam.service import DISABLED
 
 Name = Annotated[str, Path(description="The backup's name.", examples=["radiology_backup_20250104_143022"])]
@@ -146,12 +148,7 @@ def restore(request: Request, wait: Wait = False) -> Answer:
     record = runtime_of(request).listing.find(wanted.backup_name)
     if record.condition == "damaged":
         raise DamagedError(f"{record.name} can not be restored: {record.problem}", "Use another backup.")
-    parts = {
-        "database": wanted.restore_database,
-        "config": wanted.restore_config,
-        "files": wanted.restore_files,
-    }
-    job = start_job(request, "restore", record.name, {"name": record.name, **parts}, wait=wait)
+    job = start_job(request, "restore", record.name, {"name": record.name, **wanted.asked()}, wait=wait)
     return Answer(
         {
             "message": "Restore started in background",
@@ -162,6 +159,23 @@ def restore(request: Request, wait: Wait = False) -> Answer:
             "job_id": job,
         }
     )
+
+
+async def plan_restore(request: Request) -> Answer:
+    """What a restore would do, how long it should take, and everything that would refuse it; nothing is touched.
+
+    It reads the backup's dump to its end, which takes some seconds a gigabyte.
+    """
+    wanted = body_in(request, RestorePlanRequest)
+    runtime = runtime_of(request)
+    asked = Asked("api", caller_of(request).name)
+
+    def plan() -> Answer:
+        name = runtime.listing.find(wanted.backup_name).name
+        parts, wishes = restore_wanted(wanted.asked())
+        return Answer(runtime.service.on_behalf_of(asked).plan_restore(name, parts, wishes).to_json())
+
+    return await slowly(plan)
 
 
 def health(request: Request) -> Answer:
@@ -239,6 +253,14 @@ def add_collection(routes: Routes) -> None:
             "restore",
             restore,
             Operation("restoreBackup", "backups", "admin", RestoreStarted, (404, 409, 422), "restore", RestoreRequest),
+        ),
+        (
+            "POST",
+            "restore/plan",
+            plan_restore,
+            Operation(
+                "planRestore", "backups", "admin", RestorePlanned, (404, 422), "restore-plan", RestorePlanRequest
+            ),
         ),
         (
             "POST",

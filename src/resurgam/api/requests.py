@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from fastapi import Request
 from pydantic import (
@@ -29,26 +29,50 @@ _LARGEST = 64 << 10
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class RestoreRequest(BaseModel):
-    """What to restore. `confirm` must be true: the live data are replaced (and kept beside)."""
+_WANTED: dict[str, Any] = {
+    "backup_name": "radiology_backup_20250104_143022",
+    "restore_database": True,
+    "restore_config": True,
+    "restore_files": True,
+}
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "backup_name": "radiology_backup_20250104_143022",
-                "restore_database": True,
-                "restore_config": True,
-                "restore_files": True,
-                "confirm": True,
-            }
-        },
-    )
+
+class RestorePlanRequest(BaseModel):
+    """What a restore would do; nothing is touched."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _WANTED})
 
     backup_name: StrictStr = Field(min_length=1, max_length=100, description="As the list of backups shows it.")
     restore_database: StrictBool = Field(True, description="Restore the database.")
     restore_config: StrictBool = Field(True, description="Restore the config files.")
     restore_files: StrictBool = Field(True, description="Restore the file trees.")
+    roles: Literal["fail", "create", "skip"] = Field(
+        "fail",
+        description="Roles that the dump names and the server lacks: refuse, create (without login or password), or "
+        "leave out what is given to them.",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.restore_database or self.restore_config or self.restore_files):
+            raise ValueError("nothing is to be restored: all three parts are false")
+        return self
+
+    def asked(self) -> dict[str, Any]:
+        """What to restore and how, without the name, as a job's request holds it."""
+        return {
+            "database": self.restore_database,
+            "config": self.restore_config,
+            "files": self.restore_files,
+            "roles": self.roles,
+        }
+
+
+class RestoreRequest(RestorePlanRequest):
+    """What to restore. `confirm` must be true: the live data are replaced (and kept beside)."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {**_WANTED, "confirm": True}})
+
     confirm: StrictBool = Field(
         False, validate_default=True, description="Must be true, else nothing is done: the live data are replaced."
     )
@@ -59,12 +83,6 @@ class RestoreRequest(BaseModel):
         if not confirm:
             raise ValueError("must be true, since a restore replaces the live data")
         return confirm
-
-    @model_validator(mode="after")
-    def _something(self) -> RestoreRequest:
-        if not (self.restore_database or self.restore_config or self.restore_files):
-            raise ValueError("nothing is to be restored: all three parts are false")
-        return self
 
 
 class PruneRequest(BaseModel):

@@ -62,6 +62,19 @@ class History:
             rows = connection.execute(query.order_by(c.id.desc()).limit(limit)).all()
         return tuple(_run(row) for row in rows)
 
+    def timings(self, limit: int = 10) -> tuple[tuple[int, float], ...]:
+        """Bytes and seconds of the latest restores and drills that went well, newest first."""
+        c = table.c
+        query = select(c.details).where(c.kind.in_(("restore", "drill")) & (c.outcome == "ok"))
+        with self._access.read() as connection:
+            rows = connection.execute(query.order_by(c.id.desc()).limit(limit)).scalars().all()
+        results = [json.loads(details).get("result", {}) for details in rows]
+        return tuple(
+            (result["bytes"], float(result["seconds"]))
+            for result in results
+            if isinstance(result.get("bytes"), int) and isinstance(result.get("seconds"), int | float)
+        )
+
 
 def _run(row: Any) -> Run:
     # The result of a success can be long, and is not needed.

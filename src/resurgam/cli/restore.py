@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from resurgam.cli import exits
 from resurgam.cli.audit import audited
-from resurgam.cli.face import DryRunOption, Face, JsonOption, NameArgument, QuietOption, YesOption
-from resurgam.cli.wording import count_text, moment_text, printable, seconds_text, size_text
+from resurgam.cli.face import Face, JsonOption, NameArgument, QuietOption, YesOption
+from resurgam.cli.restore_wording import plan_text
+from resurgam.cli.wording import count_text, printable, seconds_text
 from resurgam.errors import RestoreRefused, UsageError
 
 if TYPE_CHECKING:
-    from resurgam.operations.restore import Parts, RestorePlan, RestoreResult
+    from resurgam.operations.restore import Parts, RestoreResult, Wishes
+    from resurgam.operations.restore_plan import RoleChoice
 
 _PARTS = ("database", "config", "files")
 
@@ -24,7 +26,19 @@ def restore(
     only: Annotated[
         str, typer.Option("--only", metavar="PARTS", help="Parts to restore, by commas: database, config, files.")
     ] = "",
-    dry_run: DryRunOption = False,
+    plan_only: Annotated[
+        bool,
+        typer.Option("--plan", help="Show what would change, how long it should take and what stands in the way."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="The same as --plan.")] = False,
+    roles: Annotated[
+        str,
+        typer.Option(
+            metavar="CHOICE",
+            help="Roles that the dump names and the server lacks: fail, create (without login) or skip (leave out what "
+            "is given to them).",
+        ),
+    ] = "fail",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -33,25 +47,34 @@ def restore(
     Database and files are loaded beside the live ones, checked, and swapped in. Without --yes the plan is shown first.
     """
     face = Face(json, quiet)
-    parts = _parts(only)
+    parts, wishes = _parts(only), _wishes(roles)
+    dry_run = dry_run or plan_only
     if not (yes or dry_run):
         face.require_terminal()
     with face.service() as service:
         if dry_run or not yes:
-            plan = service.plan_restore(name, parts)
+            plan = service.plan_restore(name, parts, wishes)
     if dry_run:
-        face.answer(plan.to_json(), _plan_text(plan))
+        face.answer(plan.to_json(), plan_text(plan))
         return exits.FAILED if plan.problems else exits.OK
     if not yes:
         if plan.problems:
             raise RestoreRefused(plan.problems, "Mend these and restore again.")
-        face.confirm("Restore now?", _plan_text(plan))
-    asked = {part: getattr(parts, part) for part in _PARTS}
+        face.confirm("Restore now?", plan_text(plan))
+    asked = {**{part: getattr(parts, part) for part in _PARTS}, "roles": roles}
     with face.service() as service, audited(service, "restore", name, asked):
-        result = service.restore(name, parts)
+        result = service.restore(name, parts, wishes)
     face.warn(*result.warnings)
     face.answer(result.to_json(), _result_text(result))
     return exits.OK
+
+
+def _wishes(roles: str) -> Wishes:
+    from resurgam.operations.restore import Wishes
+
+    if roles not in ("fail", "create", "skip"):
+        raise UsageError(f"--roles knows fail, create and skip, not {printable(roles)}; nothing was done.")
+    return Wishes(roles=cast("RoleChoice", roles))
 
 
 def _parts(only: str) -> Parts:
@@ -66,30 +89,6 @@ def _parts(only: str) -> Parts:
             "For example: --only database,files",
         )
     return Parts(**{part: part in wanted for part in _PARTS}) if wanted else Parts()
-
-
-def _plan_text(plan: RestorePlan) -> str:
-    lines = [f"Restoring {plan.name}, taken {moment_text(plan.date)}, would:"]
-    if plan.database is not None:
-        database = plan.database
-        rows = sum(database.script.rows.values())
-        size = f"{count_text(len(database.script.rows), 'table')}, {count_text(rows, 'row')}"
-        if database.replaces:
-            lines.append(f"  - replace the database {database.live} ({size}); the present one is kept as")
-            lines.append(f"    {database.previous}. Sessions that use it are ended.")
-        else:
-            lines.append(f"  - create the database {database.live} ({size})")
-    if plan.files is not None:
-        for tree, path in plan.files.trees if plan.parts.files else ():
-            lines.append(f"  - replace the folder {path} by the backup's {tree}; the present one is kept beside it")
-        for config in plan.files.config if plan.parts.config else ():
-            lines.append(f"  - replace the config file {config}; the present one is kept beside it")
-        lines.append(f"  - write {size_text(plan.files.size)} of files")
-    lines += [f"Warning: {warning}" for warning in plan.warnings]
-    if plan.problems:
-        lines.append("It would be refused, because")
-        lines += [f"  - {problem}" for problem in plan.problems]
-    return "\n".join(map(printable, lines))
 
 
 def _result_text(result: RestoreResult) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resurgam.archive.opening import open_archive
@@ -18,6 +18,7 @@ from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, RestoreRefused, UsageError
 from resurgam.operations.backup import Application
+from resurgam.operations.config_diff import config_diffs
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
 from resurgam.operations.recovery import SWAP, recover_restores, settle_restore
@@ -30,57 +31,16 @@ from resurgam.operations.restore_database import (
     plan_database,
     scan_dump,
 )
-from resurgam.operations.restore_files import Archive, FilesPlan, Places, StagedFiles, plan_files, stage_files
+from resurgam.operations.restore_files import Archive, Places, StagedFiles, plan_files, stage_files
+from resurgam.operations.restore_plan import Parts, RestorePlan, Wishes
 from resurgam.operations.swap_paths import Kept, swap_in
+from resurgam.policy.estimate import Timing, estimate
 from resurgam.postgres.connection import refuse_pooler
+from resurgam.postgres.roles import drop_roles
 from resurgam.postgres.snapshot import application_lock
 from resurgam.postgres.swap import database_oid, maintenance_server, swap_databases
 
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What to restore; the manual's three flags, an omitted one means true."""
-
-    database: bool = True
-    config: bool = True
-    files: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class RestorePlan:
-    """What a restore would do. `problems` refuse it, all together; nothing has been touched."""
-
-    name: str
-    date: str
-    parts: Parts
-    database: DatabasePlan | None
-    files: FilesPlan | None
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        database, files = self.database, self.files
-        return {
-            "success": not self.problems,
-            "backup_name": self.name,
-            "backup_date": self.date,
-            "dry_run": True,
-            "problems": list(self.problems),
-            "warnings": list(self.warnings),
-            "database": None
-            if database is None
-            else {
-                "name": database.live,
-                "replaces": database.replaces,
-                "kept_as": database.previous if database.replaces else None,
-                "tables": len(database.script.rows),
-                "rows": sum(database.script.rows.values()),
-                "dump_bytes": database.script.size,
-            },
-            "config": None if files is None or not self.parts.config else list(files.config),
-            "files": None if files is None or not self.parts.files else {n: str(p) for n, p in files.trees},
-            "files_bytes": 0 if files is None else files.size,
-        }
+__all__ = ["Parts", "RestorePlan", "RestoreResult", "Restoring", "Wishes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +71,7 @@ class RestoreResult:
             "previous_paths": {str(k.target): str(k.previous) for k in self.kept if k.previous is not None},
             "offline_seconds": round(self.offline, 3),
             "seconds": round(self.seconds, 3),
+            "bytes": plan.size,
             "warnings": list(self.warnings),
             "warning": "Application may need to be restarted after restore completes",
         }
@@ -127,13 +88,15 @@ class Restoring:
     connections: int
     clock: Clock
     progress: Progress
+    earlier: Callable[[], Sequence[Timing]] = tuple
 
-    def plan(self, name: str, parts: Parts) -> RestorePlan:
-        """Only the plan: what would change, and what stands in the way. Touches nothing."""
-        with self._opened(name, parts) as (_, plan, _):
-            return plan
+    def plan(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
+        """Only the plan: what would change, how long it should take, and what stands in the way. Touches nothing."""
+        with self._opened(name, parts, wishes or Wishes()) as (archive, plan, _):
+            diffs = config_diffs(archive, plan.files.config, self.places.app_dir) if plan.files else ()
+            return replace(plan, config_diffs=diffs, estimate=estimate(plan.size, self.earlier()))
 
-    def restore(self, name: str, parts: Parts) -> RestoreResult:
+    def restore(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestoreResult:
         """Do it. RestoreRefused with all problems before anything is touched; after any failure all is as it was."""
         started = self.clock.monotonic()
         state = self.open_state()
@@ -142,10 +105,11 @@ class Restoring:
             self.inventory.folder.sweep()
             if parts.database:
                 self._lock_database(locks)
-            with self._opened(name, parts) as (archive, plan, restore_id):
+            with self._opened(name, parts, wishes or Wishes()) as (archive, plan, restore_id):
                 if plan.problems:
                     raise RestoreRefused(plan.problems, "Mend these and restore again.")
-                loaded, kept, offline = self._execute(archive, plan, restore_id, locks, state)
+                with _roles_taken_back(plan.database):
+                    loaded, kept, offline = self._execute(archive, plan, restore_id, locks, state)
         replaced = plan.database.previous if plan.database and plan.database.replaces else None
         return RestoreResult(
             plan=plan,
@@ -158,7 +122,7 @@ class Restoring:
         )
 
     @contextmanager
-    def _opened(self, name: str, parts: Parts) -> Iterator[tuple[Archive, RestorePlan, str]]:
+    def _opened(self, name: str, parts: Parts, wishes: Wishes) -> Iterator[tuple[Archive, RestorePlan, str]]:
         """The archive and the plan, open until the block ends."""
         if not (parts.database or parts.config or parts.files):
             raise UsageError("Nothing was asked for: database, config and files are all switched off.")
@@ -175,7 +139,7 @@ class Restoring:
                 dump = cleanup.enter_context(open_dump(archive, metadata, self.places.scratch))
                 script = scan_dump(dump, metadata, self.progress)
                 database, problems, warnings = plan_database(
-                    self.application.server, script, dump, metadata, restore_id
+                    self.application.server, script, dump, metadata, restore_id, roles=wishes.roles
                 )
             if parts.config or parts.files:
                 files, more, told = plan_files(
@@ -230,6 +194,19 @@ class Restoring:
 
     def _swap_database(self, plan: DatabasePlan, journal: Journal) -> float:
         with closing(plan.maintenance.connect()) as session:
-            fresh = database_oid(session, plan.fresh)
-        journal("database_swap", {"live": plan.live, "fresh": plan.fresh, "fresh_oid": fresh})
+            fresh, old = database_oid(session, plan.fresh), database_oid(session, plan.live)
+        data = {"live": plan.live, "fresh": plan.fresh, "fresh_oid": fresh, "previous": plan.previous, "old_oid": old}
+        journal("database_swap", data)
         return swap_databases(plan.maintenance, plan.live, plan.fresh, plan.previous, self.clock)
+
+
+@contextmanager
+def _roles_taken_back(plan: DatabasePlan | None) -> Iterator[None]:
+    """Drop the roles that were made for a restore which then failed; one that something refers to stays."""
+    try:
+        yield
+    except BaseException:
+        if plan is not None and plan.create_roles:
+            with suppress(DatabaseError), closing(plan.maintenance.connect()) as session:
+                drop_roles(session, plan.create_roles)
+        raise

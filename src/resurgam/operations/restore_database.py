@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -25,10 +25,25 @@ from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageE
 from resurgam.operations.progress import Progress
 from resurgam.operations.verify import dump_name
 from resurgam.postgres.connection import Server, short_name
-from resurgam.postgres.loadcheck import TargetFacts, check_script, read_facts
+from resurgam.postgres.loadcheck import (
+    TargetFacts,
+    check_script,
+    extensions_of,
+    named_roles,
+    read_facts,
+    subscriptions_of,
+    with_roles,
+)
 from resurgam.postgres.loader import DumpReader, LoadOptions, load
 from resurgam.postgres.properties import Properties, apply_properties, create_database, read_properties
+from resurgam.postgres.roles import MissingRoles, create_roles, creation_refusals
 from resurgam.postgres.script import Script, ScriptScanner, TableName
+from resurgam.postgres.surroundings import (
+    Surroundings,
+    read_surroundings,
+    surrounding_problems,
+    surrounding_warnings,
+)
 from resurgam.postgres.swap import database_oid, maintenance_server
 from resurgam.postgres.target import creation_problems, replacement_problems
 
@@ -66,7 +81,10 @@ class FileDump:
 
 @dataclass(frozen=True, slots=True)
 class DatabasePlan:
-    """What will be loaded and swapped. `live` may not exist yet; `fresh` and `previous` do not."""
+    """What will be loaded and swapped. `live` may not exist yet; `fresh` and `previous` do not.
+
+    `missing_roles` are those that the dump names and the server lacks; `create_roles` will be made before loading.
+    """
 
     live: str
     fresh: str
@@ -78,6 +96,9 @@ class DatabasePlan:
     server: Server
     maintenance: Server
     replaces: bool
+    missing_roles: frozenset[str] = frozenset()
+    create_roles: tuple[str, ...] = ()
+    surroundings: Surroundings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +162,36 @@ def scan_dump(dump: DumpReader, metadata: dict[str, Any], progress: Progress) ->
 
 
 def plan_database(
-    server: Server, script: Script, dump: DumpReader, metadata: dict[str, Any], restore_id: str
+    server: Server,
+    script: Script,
+    dump: DumpReader,
+    metadata: dict[str, Any],
+    restore_id: str,
+    *,
+    roles: Literal["fail", "create", "skip"] = "fail",
 ) -> tuple[DatabasePlan, tuple[str, ...], tuple[str, ...]]:
-    """The plan, the problems that refuse it, and warnings. Asks the server and touches nothing."""
+    """The plan, the problems that refuse it, and warnings. Asks the server and touches nothing.
+
+    `roles`: what to do with those that the dump names and the server lacks.
+    """
     server = server.named()
     maintenance = maintenance_server(server)
     with closing(maintenance.connect()) as connection:
         live = str(server.database.name)
         recorded = metadata["database"].get("properties")
-        replaces = database_oid(connection, live) is not None
+        oid = database_oid(connection, live)
         properties = None if recorded is None else Properties.from_json(recorded)
-        if properties is None and replaces:
+        if properties is None and oid is not None:
             properties = read_properties(connection, live)
         facts = read_facts(connection)
-        problems, warnings = check_script(script, facts)
+        missing = _missing_roles(script, facts, properties if roles == "create" else None)
+        if roles == "skip":
+            facts = replace(facts, left_out=missing.given)
+        create = sorted(missing.all) if roles == "create" else []
+        checked = with_roles(facts, create)
+        problems, warnings = check_script(script, checked)
+        space = "pg_default" if properties is None else properties.tablespace
+        around = read_surroundings(connection, server, oid, extensions_of(script), space)
         plan = DatabasePlan(
             live=live,
             fresh=short_name(live, f"_restore_{restore_id}"),
@@ -165,23 +202,51 @@ def plan_database(
             facts=facts,
             server=server,
             maintenance=maintenance,
-            replaces=replaces,
+            replaces=oid is not None,
+            missing_roles=missing.all,
+            create_roles=tuple(create),
+            surroundings=around,
         )
         problems = (
             *creation_problems(connection, properties),
             *replacement_problems(connection, live),
+            *surrounding_problems(connection, around, live, script.size),
+            *creation_refusals(connection, create, facts),
             *problems,
         )
-    return plan, problems, warnings
+        told = surrounding_warnings(around, live, script.size, script.dumped_from, properties)
+    return plan, problems, (*warnings, *told, *_told_of(script, create))
+
+
+def _missing_roles(script: Script, facts: TargetFacts, properties: Properties | None) -> MissingRoles:
+    """Roles that the dump names (and the database's properties, if given) and the server lacks."""
+    given, needed = named_roles(script)
+    if properties is not None:
+        given |= {properties.owner, *(grant.grantee for grant in properties.grants or ())} - {""}
+    return MissingRoles(given - facts.roles, needed - facts.roles)
+
+
+def _told_of(script: Script, create: Sequence[str]) -> Iterator[str]:
+    if create:
+        yield (
+            f"These roles will be created, without login, password or membership: {', '.join(create)}. The backup's "
+            "globals_*.sql says what they were."
+        )
+    if count := subscriptions_of(script):
+        yield f"The backup holds {count} subscriptions, which come back disabled: enable them when all is well."
 
 
 def load_database(plan: DatabasePlan, connections: int, journal: Journal, progress: Progress) -> LoadedDatabase:
-    """Create the new database, load it, count its rows, give it the recorded properties.
+    """Create missing roles and the new database, load it, count its rows, give it the recorded properties.
 
     A failure is raised as it is; the half-loaded database is the journal's to drop (recovery.py).
     """
     journal("database_created", {"fresh": plan.fresh})
+    facts = plan.facts
     with closing(plan.maintenance.connect()) as session:
+        if plan.create_roles:
+            create_roles(session, plan.create_roles, facts)
+            facts = read_facts(session)
         create_database(session, plan.fresh, plan.properties)
     progress.phase("Loading the database", plan.script.size)
     beside = plan.server.at(plan.fresh)
@@ -194,7 +259,7 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
 
     # Where the connections use all cores already, workers beside them cost up to 12 % (two cores, two connections).
     spare = (os.cpu_count() or 1) > connections
-    options = LoadOptions(plan.facts, connections=connections, parallel_workers=None if spare else 0)
+    options = LoadOptions(facts, connections=connections, parallel_workers=None if spare else 0)
     quiet = _without_event_triggers(plan.facts)
     report = load(plan.script, plan.dump, lambda: beside.connect(options=quiet), options, advance)
     progress.phase("Counting the rows")

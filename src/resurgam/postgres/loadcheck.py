@@ -3,15 +3,16 @@
 Pure functions over a script and the facts of the target. The rules:
 - a role, extension, tablespace or access method that is not there is a problem, all of them named together;
 - a setting or statistics call that the server's version does not know is skipped, with a note;
-- ownership and grants that our role may not give are skipped, with a warning; with `skip_ownership` all are;
+- ownership and grants that our role may not give are skipped, with a warning; with `skip_ownership` all are, and those
+  of roles that are missing and to be left out;
 - what only a superuser may make is a problem, since nothing we could skip would leave a whole application.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import LiteralString
 
@@ -41,7 +42,8 @@ class TargetFacts:
     """The server and role that a script is to be loaded by.
 
     `member_of` are the roles that we may give things to (ourselves among them); `extensions` the available ones,
-    True where our role may create it; `settings`, `tablespaces`, `access_methods` the names that exist.
+    True where our role may create it; `settings`, `tablespaces`, `access_methods` the names that exist. Owners and
+    grants that name a role of `left_out` are skipped.
     """
 
     server_version: int
@@ -53,6 +55,7 @@ class TargetFacts:
     settings: frozenset[str]
     tablespaces: frozenset[str]
     access_methods: frozenset[str]
+    left_out: frozenset[str] = frozenset()
 
 
 def read_facts(connection: psycopg.Connection) -> TargetFacts:
@@ -84,6 +87,40 @@ def read_facts(connection: psycopg.Connection) -> TargetFacts:
     )
 
 
+def with_roles(facts: TargetFacts, created: Iterable[str]) -> TargetFacts:
+    """The facts as they will be once these roles are there, and we are members of them."""
+    new = frozenset(created)
+    return replace(facts, roles=facts.roles | new, member_of=facts.member_of | new)
+
+
+def named_roles(script: Script) -> tuple[frozenset[str], frozenset[str]]:
+    """The roles that owners and grants name, and those that policies and user mappings can't be made without."""
+    encoding = codec(script.encoding)
+    given: set[str] = set()
+    needed: set[str] = set()
+    for item in script.items:
+        if isinstance(item, Run):
+            given |= item.owners
+        elif isinstance(item, Statement):
+            given |= _given_roles(item.text, encoding)
+            needed |= _needed_roles(item.text, encoding)
+    return frozenset(given), frozenset(needed)
+
+
+def extensions_of(script: Script) -> tuple[str, ...]:
+    """The extensions that a script creates, in its order."""
+    items = (item for item in script.items if isinstance(item, Statement) and item.setting is None)
+    return tuple(dict.fromkeys(name for item in items if (name := _extension(item.text)) is not None))
+
+
+def subscriptions_of(script: Script) -> int:
+    """How many subscriptions a script creates; pg_dump writes them disabled, without connecting."""
+    return sum(
+        isinstance(item, Statement) and re.match(rb"CREATE\s+SUBSCRIPTION\b", item.text, re.IGNORECASE) is not None
+        for item in script.items
+    )
+
+
 def check_script(
     script: Script, facts: TargetFacts, *, skip_ownership: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -93,7 +130,7 @@ def check_script(
     rules = SkipRules(facts, codec(script.encoding), skip_ownership=skip_ownership)
     for item in script.items:
         if isinstance(item, Run) and not skip_ownership:
-            missing.roles.update(role for role in item.owners if role not in facts.roles)
+            missing.roles.update(item.owners - facts.roles - facts.left_out)
             if denied := len([role for role in item.owners if role in facts.roles and not rules.may_give(role)]):
                 counts[_OWNERSHIP] = counts.get(_OWNERSHIP, 0) + denied
         if not isinstance(item, Statement):
@@ -101,7 +138,8 @@ def check_script(
         if reaches_beyond(item.text):
             missing.beyond.append(item.line)
         if not skip_ownership:
-            missing.roles.update(role for role in rules.roles(item) if role not in facts.roles)
+            missing.roles.update(_given_roles(item.text, rules.encoding) - facts.roles - facts.left_out)
+        missing.roles.update(_needed_roles(item.text, rules.encoding) - facts.roles)
         if reason := rules.reason(item):
             counts[reason] = counts.get(reason, 0) + 1
         else:
@@ -133,7 +171,7 @@ class SkipRules:
 
     def __init__(self, facts: TargetFacts, encoding: str, *, skip_ownership: bool = False) -> None:
         self._facts = facts
-        self._encoding = encoding
+        self.encoding = encoding
         self._skip_ownership = skip_ownership
         self._impersonating = False
 
@@ -141,13 +179,6 @@ class SkipRules:
         """Whether we may make that role an owner."""
         facts = self._facts
         return facts.superuser or role in facts.member_of or role in _NOT_ROLES or role == "pg_database_owner"
-
-    def roles(self, item: Statement) -> set[str]:
-        """The roles that a statement of ownership or grants names."""
-        owner = owner_of(item.text, self._encoding)
-        if owner is not None:
-            return {owner} - _NOT_ROLES
-        return set(_grant_roles(item.text, self._encoding)) - _NOT_ROLES
 
     def reason(self, item: Statement) -> str:
         """Why this statement is skipped, as the end of a sentence; empty if it is not. Ask in the script's order."""
@@ -158,9 +189,12 @@ class SkipRules:
         text = item.text
         if _STATISTICS.match(text) and self._facts.server_version < 180000:
             return "this server can't take planner statistics"
+        left_out = self._facts.left_out
+        if left_out and not left_out.isdisjoint(_given_roles(text, self.encoding)):
+            return "owners and grants that name roles which this server does not have, as asked"
         if self._impersonation(text):
             return "GRANT in the name of another role"
-        if (owner := owner_of(text, self._encoding)) is not None:
+        if (owner := owner_of(text, self.encoding)) is not None:
             if self._skip_ownership:
                 return "ALTER … OWNER TO, as asked"
             return "" if self.may_give(owner) else _OWNERSHIP
@@ -184,6 +218,40 @@ class SkipRules:
             self._impersonating = False
             return True
         return self._impersonating and _is_grant(text)
+
+
+def _given_roles(text: bytes, encoding: str) -> set[str]:
+    """The roles that a statement of ownership or grants names."""
+    owner = owner_of(text, encoding)
+    if owner is not None:
+        return {owner} - _NOT_ROLES
+    return set(_grant_roles(text, encoding)) - _NOT_ROLES
+
+
+_POLICY = re.compile(rb"CREATE\s+POLICY\s", re.IGNORECASE)
+_MAPPING = re.compile(rb"CREATE\s+USER\s+MAPPING\s+(?:IF\s+NOT\s+EXISTS\s+)?FOR\s", re.IGNORECASE)
+
+
+def _needed_roles(text: bytes, encoding: str) -> set[str]:
+    """The roles of a policy or a user mapping, which would mean something else without them."""
+    if _POLICY.match(text):
+        found = list(tokens(text))
+        ends = (("word", b"to"), ("word", b"using"), ("word", b"with"))
+        at = next((i for i, token in enumerate(found) if token in ends), len(found))
+        return set(_names(found[at + 1 :], encoding)) - _NOT_ROLES if found[at : at + 1] == [ends[0]] else set()
+    if _MAPPING.match(text):
+        found = list(tokens(text))
+        at = next((i for i, token in enumerate(found) if token == ("word", b"for")), len(found))
+        return set(_names(found[at + 1 : at + 2], encoding)) - _NOT_ROLES - {"user"}
+    return set()
+
+
+def _extension(text: bytes) -> str | None:
+    """The extension that a statement creates."""
+    if not re.match(rb"CREATE\s+EXTENSION\b", text[:200], re.IGNORECASE):
+        return None
+    found = [token for token in tokens(text) if token not in _IF_NOT_EXISTS]
+    return found[2][1].decode("utf-8", "replace") if len(found) > 2 else ""
 
 
 def _is_grant(text: bytes) -> bool:
@@ -240,21 +308,22 @@ class _Missing:
             if item.setting.name == "default_table_access_method" and value not in {"", *facts.access_methods}:
                 self._methods.add(value)
             return
-        head = item.text[:200]
-        if re.match(rb"CREATE\s+EXTENSION\b", head, re.IGNORECASE):
-            found = [token for token in tokens(item.text) if token not in _IF_NOT_EXISTS]
-            name = found[2][1].decode("utf-8", "replace") if len(found) > 2 else ""
+        if (name := _extension(item.text)) is not None:
             if name not in facts.extensions:
                 self._extensions.add(name)
             elif not facts.extensions[name]:
                 self._denied_extensions.add(name)
-        elif not facts.superuser and head[:7].upper() == b"CREATE ":
+        elif not facts.superuser and item.text[:7].upper() == b"CREATE ":
             self._powers.update(what for pattern, what in _FOR_SUPERUSERS if pattern.match(item.text[:4096]))
 
     def sentences(self) -> tuple[str, ...]:
         role = self._facts.role
         named = (
-            (self.roles, "The dump names roles that the server does not have: {}."),
+            (
+                self.roles,
+                "The dump names roles that the server does not have: {}. Create them, or restore with --roles create, "
+                "or with --roles skip to leave out what is given to them.",
+            ),
             (self._extensions, "The server lacks extensions: {}."),
             (self._denied_extensions, f"Only a superuser, which {role} is not, may create the extensions: {{}}."),
             (self._tablespaces, "The server lacks tablespaces: {}."),
