@@ -127,7 +127,7 @@ class Scene:
 
     def leftovers(self) -> list[str]:
         """What only a run under way may have: partial files, staging, databases that were never swapped in."""
-        found = [name for name in self.databases() if "_previous_" not in name]
+        found = [name for name in self.databases() if "_previous_" not in name and "_undone_" not in name]
         found += [path.name for path in self.backups.iterdir() if path.name.endswith(".partial")]
         places = (self.root, self.backups, self.app, *(self.app / tree for tree in TREES), self.app / "backend")
         for place in places:

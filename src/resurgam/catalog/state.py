@@ -143,6 +143,12 @@ class State:
             ended = {"ended_us": self._access.now_us(), "outcome": outcome}
             connection.execute(update(models.restores).where(models.restores.c.id == restore_id).values(**ended))
 
+    def journal_note(self, restore_id: str, step: str, data: Mapping[str, Any]) -> None:
+        """Add to the journal of a restore that has ended: what became of what it kept."""
+        row = {"restore_id": restore_id, "step": step, "data": as_json(data), "at_us": self._access.now_us()}
+        with self._access.write() as connection:
+            connection.execute(insert(models.restore_steps).values(**row))
+
     def open_journals(self) -> tuple[Journal, ...]:
         """The restores that were begun and not ended, oldest first; those with `alive` false need to be settled."""
         return self._journals(lambda table: table.c.outcome.is_(None))

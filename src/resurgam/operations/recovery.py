@@ -1,18 +1,23 @@
-"""Settles a restore by its journal, after a crash as at its end: finished, or put back (ordering.md, sentence 19)."""
+"""Settles a restore or an undo by its journal, after a crash as at its end: finished, or put back.
+
+It is docs/ordering.md's sentence 19.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from contextlib import closing
 from pathlib import Path
 
 from resurgam.catalog.state import Journal, State
+from resurgam.operations.kept import database_swap, swap_steps
+from resurgam.operations.move_entries import Look
 from resurgam.operations.restore_database import drop_database
 from resurgam.operations.swap_paths import discard_staging, revert
 from resurgam.postgres.connection import Server
 from resurgam.postgres.swap import database_oid, maintenance_server, wait_until_decided
-
-SWAP = "swap:"
+from resurgam.sources.excludes import OWN_PREFIX
 
 
 def recover_restores(state: State, server: Server, folder: Path) -> tuple[str, ...]:
@@ -36,7 +41,7 @@ def _elsewhere(journal: Journal, folder: Path) -> bool:
 
 
 def settle_restore(state: State, server: Server, restore_id: str) -> None:
-    """Settle one restore; raises as `recover_restores` does."""
+    """Settle one restore or undo; raises as `recover_restores` does."""
     journal = state.journal(restore_id)
     if journal is not None:
         _settle(state, server, journal)
@@ -44,28 +49,55 @@ def settle_restore(state: State, server: Server, restore_id: str) -> None:
 
 def _settle(state: State, server: Server, journal: Journal) -> str:
     backup = journal.plan.get("backup", "a backup")
+    what = f"undo of the restore of {backup}" if "undoes" in journal.plan else f"restore of {backup}"
     committed = _was_committed(server, journal)
     if not committed:
-        revert((step.step.removeprefix(SWAP), step.data) for step in journal.steps if step.step.startswith(SWAP))
+        revert(swap_steps(journal))
         for step in journal.steps:
             if step.step == "database_created":
                 drop_database(maintenance_server(server), step.data["fresh"])
     for step in journal.steps:
         if step.step == "staging":
             discard_staging(Path(step.data["path"]))
+        elif step.step == "tidy" and committed:
+            _tidy(Path(step.data["path"]))
     state.journal_end(journal.restore_id, "completed" if committed else "reverted")
     if committed:
-        return f"An interrupted restore of {backup} had been complete; its left-overs were removed."
-    return f"An interrupted restore of {backup} was put back; the application's data are as they were before it."
+        return f"An interrupted {what} had been complete; its left-overs were removed."
+    return f"An interrupted {what} was put back; the application's data are as they were before it."
 
 
 def _was_committed(server: Server, journal: Journal) -> bool:
     """The database's swap is the commit; a rename keeps the oid, so the server can tell."""
     if any(step.step == "complete" for step in journal.steps):
         return True
-    swap = next((step.data for step in journal.steps if step.step == "database_swap"), None)
+    swap = database_swap(journal)
     if swap is None:
         return False
     with closing(maintenance_server(server).connect()) as session:
+        if swap["fresh_oid"] is None:  # an undo that only puts away what the restore had created
+            if swap["old_oid"] is not None:
+                wait_until_decided(session, swap["old_oid"])
+            return database_oid(session, swap["live"]) is None
         wait_until_decided(session, swap["fresh_oid"])
         return bool(database_oid(session, swap["live"]) == swap["fresh_oid"])
+
+
+def _tidy(path: Path) -> None:
+    """Remove what an undo emptied: the place that something was kept in, a file that had to be copied from there.
+
+    Folders only if they are empty; no folder of the application's looks touched by it.
+    """
+    if os.path.lexists(path) and not (path.is_dir() and not path.is_symlink()):
+        path.unlink()
+        return
+    inside = path.parent.name.startswith(OWN_PREFIX)
+    live = path.parent.parent if inside else path.parent
+    look = Look.of(live) if live.is_dir() else None
+    with contextlib.suppress(OSError):
+        path.rmdir()
+    if inside:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+    if look is not None:
+        look.give(live)

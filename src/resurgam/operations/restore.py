@@ -20,8 +20,9 @@ from resurgam.errors import DatabaseError, RestoreRefused, UsageError
 from resurgam.operations.backup import Application
 from resurgam.operations.config_diff import config_diffs
 from resurgam.operations.inventory import Inventory
+from resurgam.operations.kept import SWAP, mark_kept
 from resurgam.operations.progress import Progress
-from resurgam.operations.recovery import SWAP, recover_restores, settle_restore
+from resurgam.operations.recovery import recover_restores, settle_restore
 from resurgam.operations.restore_database import (
     DatabasePlan,
     Journal,
@@ -32,13 +33,12 @@ from resurgam.operations.restore_database import (
     scan_dump,
 )
 from resurgam.operations.restore_files import Archive, Places, StagedFiles, plan_files, stage_files
+from resurgam.operations.restore_lock import lock_database
 from resurgam.operations.restore_plan import Parts, RestorePlan, Wishes
 from resurgam.operations.swap_paths import Kept, swap_in
 from resurgam.policy.estimate import Timing, estimate
-from resurgam.postgres.connection import refuse_pooler
 from resurgam.postgres.roles import drop_roles
-from resurgam.postgres.snapshot import application_lock
-from resurgam.postgres.swap import database_oid, maintenance_server, swap_databases
+from resurgam.postgres.swap import database_oid, swap_databases
 
 __all__ = ["Parts", "RestorePlan", "RestoreResult", "Restoring", "Wishes"]
 
@@ -104,7 +104,7 @@ class Restoring:
             recover_restores(state, self.application.server, self.inventory.folder.path)
             self.inventory.folder.sweep()
             if parts.database:
-                self._lock_database(locks)
+                lock_database(self.application, locks)
             with self._opened(name, parts, wishes or Wishes()) as (archive, plan, restore_id):
                 if plan.problems:
                     raise RestoreRefused(plan.problems, "Mend these and restore again.")
@@ -149,21 +149,6 @@ class Restoring:
             date = str(metadata.get("datetime", ""))[:19]
             yield archive, RestorePlan(record.name, date, parts, database, files, problems, warnings), restore_id
 
-    def _lock_database(self, locks: ExitStack) -> None:
-        """Keep backups of the live database away, if there is one."""
-        server = self.application.server.named()
-        maintenance = maintenance_server(server)
-        with closing(maintenance.connect()) as session:
-            refuse_pooler(session, maintenance)
-            exists = database_oid(session, str(server.database.name)) is not None
-        if exists:
-            try:
-                locks.enter_context(application_lock(server, self.application.lock_key))
-            except DatabaseError:
-                # A database that lets nobody in can't be backed up meanwhile either, and is what a restore is for
-                # (the manual's scenario 2). The folder's lock is held in any case.
-                return
-
     def _execute(
         self, archive: Archive, plan: RestorePlan, restore_id: str, locks: ExitStack, state: State
     ) -> tuple[LoadedDatabase | None, tuple[Kept, ...], float]:
@@ -186,6 +171,8 @@ class Restoring:
             locks.close()  # the advisory lock's session is in the database that is about to be renamed
             kept = swap_in(staged.items, lambda step, data: journal(f"{SWAP}{step}", data))
             offline = self._swap_database(database, journal) if database is not None else 0.0
+            replaced = database.previous if database is not None and database.replaces else None
+            mark_kept(self.application.server, journal, replaced, kept)
             journal("complete", {})
         finally:
             # By the journal, as after a crash: what was not committed is put back, left-overs go.

@@ -63,6 +63,8 @@ def _undo(name: str, data: dict[str, Any], looks: dict[str, dict[Path, Look]]) -
             Path(data["path"]).rmdir()
     elif name in _WHOLE:
         undo_whole(data)
+    elif name == "put_away":
+        _undo_put_away(data)
     elif name == "near":
         Path(data["staged"]).unlink(missing_ok=True)
         Path(data["staged"] + ".partial").unlink(missing_ok=True)
@@ -107,6 +109,13 @@ def undo_whole(data: dict[str, Any]) -> None:
             rename_free(staged, target)
 
 
+def _undo_put_away(data: dict[str, Any]) -> None:
+    target, previous = Path(data["target"]), Path(data["previous"])
+    if os.path.lexists(previous):
+        set_aside(target)  # made by somebody in the gap
+        rename_free(previous, target)
+
+
 def _trade(previous: Path, target: Path, staged: Path) -> None:
     """Old from `previous` to `target`, new from `target` to `staged`; without a gap where that is possible."""
     try:
@@ -127,7 +136,11 @@ def _undo_entries_in(data: dict[str, Any]) -> None:
     if not os.path.lexists(previous) or os.path.lexists(returning):
         return
     staged.mkdir(0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        staged.chmod(0o700)
     move_entries(target, staged)
+    if "staged_look" in data:
+        Look(**data["staged_look"]).give(staged)
     os.sync()
     rename_free(previous, returning)
 

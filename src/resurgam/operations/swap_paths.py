@@ -14,6 +14,8 @@ There are three ways, and each falls back to the next where the system refuses (
   is in it moves to `.resurgam-ID/previous` inside it, and the staged entries move in;
 - overwrite [EBUSY for a file mounted by itself]: the old content is copied aside, the new written in place.
 
+An undo has a fourth, away: where there was nothing before a restore, what it brought is put aside.
+
 Staging lies beside the target, `.resurgam-ID-NAME`, or inside it, `.resurgam-ID/new`, where the target is a mount
 point or its folder is not writable. Backups leave all names out that begin with `.resurgam-`.
 """
@@ -57,8 +59,10 @@ __all__ = [
     "choose_staging",
     "discard_staging",
     "make_staging",
+    "plan_away",
     "plan_swap",
     "previous_of",
+    "replaced_of",
     "revert",
     "swap_in",
 ]
@@ -80,6 +84,7 @@ class Way(Enum):
     WHOLE = "whole"
     ENTRIES = "entries"
     OVERWRITE = "overwrite"
+    AWAY = "away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,14 @@ def plan_swap(target: Path, staged: Path, kind: PathKind, restore_id: str) -> Sw
     return item
 
 
+def plan_away(target: Path, undo_id: str) -> SwapItem:
+    """An item that puts `target` aside and nothing in its place; changes nothing."""
+    _check_id(undo_id)
+    target = _real_parent(target)
+    kind = PathKind.FOLDER if target.is_dir() and not target.is_symlink() else PathKind.FILE
+    return SwapItem(target, target, _previous(target, undo_id), kind, Way.AWAY, undo_id)
+
+
 def swap_in(items: Sequence[SwapItem], journal: Journal) -> tuple[Kept, ...]:
     """Swap all items in, in order; all of them or none.
 
@@ -223,16 +236,26 @@ def swap_in(items: Sequence[SwapItem], journal: Journal) -> tuple[Kept, ...]:
 
 def previous_of(steps: Iterable[Step]) -> tuple[Kept, ...]:
     """Where the old contents are now, by the steps of a journal, in their order."""
+    found = replaced_of(steps)
+    return tuple(
+        Kept(kept.target, kept.previous if kept.previous is not None and os.path.lexists(kept.previous) else None)
+        for kept in found
+    )
+
+
+def replaced_of(steps: Iterable[Step]) -> tuple[Kept, ...]:
+    """The same as the journal has it, without a look at what is there: where the old contents were put."""
     kept: dict[str, Kept] = {}
     for _, data in steps:
         if "previous" in data:
-            previous = Path(data["previous"])
-            there = previous if os.path.lexists(previous) else None
-            kept[data["target"]] = Kept(Path(data["target"]), there)
+            had = data.get("old", True)
+            kept[data["target"]] = Kept(Path(data["target"]), Path(data["previous"]) if had else None)
     return tuple(kept.values())
 
 
 def _make_parents(item: SwapItem, log: Journal) -> None:
+    if item.way is Way.AWAY:
+        return
     missing = [parent for parent in item.target.parents if not parent.exists()]
     for parent in reversed(missing):
         log("parent", {"target": os.fspath(item.target), "path": os.fspath(parent)})
@@ -245,6 +268,11 @@ def _swap(item: SwapItem, log: Journal) -> None:
         return
     if item.way is Way.OVERWRITE:
         _overwrite(item, log)
+        return
+    if item.way is Way.AWAY:
+        if os.path.lexists(item.target):
+            log("put_away", item.record(old=True))
+            rename_free(item.target, item.previous)
         return
     data = item.record(new=item.staged.lstat().st_ino, old=os.path.lexists(item.target))
     try:
@@ -287,7 +315,10 @@ def _swap_entries(item: SwapItem, log: Journal) -> None:
     target, previous = item.target, item.previous
     inside = previous.parent
     look = asdict(Look.of(target))
-    data = item.record(path=os.fspath(target), look=look, returning=os.fspath(inside / "returning"))
+    new_look = Look.of(item.staged)
+    data = item.record(
+        path=os.fspath(target), look=look, staged_look=asdict(new_look), returning=os.fspath(inside / "returning")
+    )
     log("entries_out", data)
     inside.mkdir(0o700, exist_ok=True)
     previous.mkdir(0o700)
@@ -300,7 +331,8 @@ def _swap_entries(item: SwapItem, log: Journal) -> None:
     # Several file systems may be involved. What is out has to be durable before the journal says so.
     os.sync()
     log("entries_in", data)
-    new_look = Look.of(item.staged)
+    with contextlib.suppress(PermissionError):
+        item.staged.chmod(0o700)  # what is in a read-only folder can't be moved out of it
     move_entries(item.staged, target)
     new_look.give(target)
     Look(**look).give(previous)

@@ -66,14 +66,16 @@ def wait_until_decided(connection: Connection, oid: int) -> None:
     )
 
 
-def swap_databases(server: Server, live: str, fresh: str, previous: str, clock: Clock) -> float:
+def swap_databases(server: Server, live: str, fresh: str | None, previous: str, clock: Clock) -> float:
     """Rename `live` to `previous` and `fresh` to `live`; answers how long nobody could connect, in seconds.
 
-    `server` is a maintenance database's. If `live` does not exist, `fresh` is just renamed. RestoreFailed if a
-    session could not be ended; then everything has its old name.
+    `server` is a maintenance database's. If `live` does not exist, `fresh` is just renamed; if there is no `fresh`,
+    `live` is just put away (an undo, where there was none before). RestoreFailed if a session could not be ended; then
+    everything has its old name.
     """
     with closing(server.connect()) as session:
-        oid = database_oid(session, fresh)
+        oid = database_oid(session, fresh or live)
+    arrives = previous if fresh is None else live
     for attempt in range(_ATTEMPTS):
         try:
             with server.connect() as renamer, server.connect() as ender:
@@ -85,7 +87,7 @@ def swap_databases(server: Server, live: str, fresh: str, previous: str, clock: 
                     "Stop the application (docker-compose stop backend) and restore again.",
                 ) from None
         except psycopg.Error as error:
-            arrived = _arrived(server, live, oid)
+            arrived = _arrived(server, arrives, oid)
             if arrived:
                 return 0.0  # the answer to our COMMIT was lost, not the commit
             if arrived is None:
@@ -109,19 +111,21 @@ def _arrived(server: Server, name: str, oid: int | None) -> bool | None:
         return None
 
 
-def _swap(renamer: Connection, ender: Connection, names: tuple[str, str, str], clock: Clock) -> float:
+def _swap(renamer: Connection, ender: Connection, names: tuple[str, str | None, str], clock: Clock) -> float:
     live, fresh, previous = names
-    oids = [oid for name in (live, fresh) if (oid := database_oid(ender, name)) is not None]
+    replaced = database_oid(ender, live)
+    oids = [oid for oid in (replaced, database_oid(ender, fresh) if fresh else None) if oid is not None]
     swapped = threading.Event()
     ending = threading.Thread(target=_end_sessions, args=(ender, renamer.info.backend_pid, oids, swapped), daemon=True)
     started = clock.monotonic()
     ending.start()
     try:
         with renamer.transaction():
-            if len(oids) == 2:
+            if replaced is not None:
                 renamer.execute(_rename(live, previous))
                 started = clock.monotonic()
-            renamer.execute(_rename(fresh, live))
+            if fresh is not None:
+                renamer.execute(_rename(fresh, live))
         return clock.monotonic() - started
     finally:
         swapped.set()
