@@ -203,6 +203,19 @@ def test_no_secret_in_any_process(scene: Scene, service: Service) -> None:
     assert PLANTED.encode() not in kept
 
 
+def test_a_hook_that_heeds_no_signal_does_not_keep_the_application_quiet(scene: Scene, service: Service) -> None:
+    """Within the time that a stop grants, the one before is ended and the one after has its say."""
+    begun, thawed = scene.root / "begun", scene.root / "thawed"
+    before = f"""/bin/sh -c 'trap "" TERM INT; touch {begun}; while :; do sleep 1; done'"""
+    after = f"/bin/sh -c 'sleep 4; touch {thawed}'"
+    runner = _runner(service, BACKUP_HOOK_BEFORE=before, BACKUP_HOOK_AFTER=after)
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until(begun.exists, "the hook began")
+    runner.stop()
+    assert thawed.exists()
+    assert "SIGKILL" not in service.state.jobs.get(job).reason
+
+
 def test_stopping_takes_no_more_jobs_and_finishes_if_told(scene: Scene, service: Service) -> None:
     runner = _runner(service)
     job = runner.submit("backup", "radiology", {}, origin="api", actor="")

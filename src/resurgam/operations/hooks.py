@@ -27,6 +27,8 @@ _KEPT_LINES = 5
 _LINE_BYTES = 400
 # Who cancels a backup, or stops the service, gets an end within 10 s; the application must be let go on in them.
 _HURRIED_SECONDS = 5.0
+# One that does not heed SIGTERM is killed after this; sooner where we are in a hurry ourselves.
+_GRACE_SECONDS, _HURRIED_GRACE_SECONDS = 5.0, 1.0
 # What a hook started and left behind may hold the pipe for ever; the reader is given up then.
 _READ_SECONDS = 1.0
 _HINT = "Run the command by hand; BACKUP_HOOK_TIMEOUT is how long it may take."
@@ -39,11 +41,12 @@ def run_hook(
     facts: Mapping[str, str],
     timeout: float | None,
     environ: Mapping[str, str],
+    grace: float = _GRACE_SECONDS,
 ) -> None:
     """Run one hook to its end. HookError if it can't be started, fails, or takes longer than `timeout` seconds.
 
     `source` is "" for the whole run; `facts` become RESURGAM_ variables. However this ends, except by the hook's own
-    success, nothing of its process group is left.
+    success, nothing of its process group is left: it has `grace` seconds to heed SIGTERM, one if we are interrupted.
     """
     name = _name(when, source)
     environment = {
@@ -64,11 +67,11 @@ def run_hook(
     try:
         status = process.wait(timeout)
     except subprocess.TimeoutExpired:
-        processes.end_group(process)
+        processes.end_group(process, grace)
         reader.join(_READ_SECONDS)
         raise HookError(f"{name} took longer than {timeout:g} s and was ended{_tail(said)}.", _HINT) from None
     except BaseException:
-        processes.end_group(process)
+        processes.end_group(process, _HURRIED_GRACE_SECONDS)
         raise
     reader.join(_READ_SECONDS)
     if status != 0:
@@ -133,7 +136,8 @@ class HookedRun:
             return
         if told:  # after a failure it could fail for the same reason, a full disk, and the hook would not be run
             self.progress.phase(f"Running the hook {when} {_place(source)}")
-        run_hook(command, when, source, {"backup": self.backup, **facts}, timeout, self.environ)
+        grace = _GRACE_SECONDS if self._hurried_until is None else _HURRIED_GRACE_SECONDS
+        run_hook(command, when, source, {"backup": self.backup, **facts}, timeout, self.environ, grace)
 
 
 def _keep(stream: IO[bytes] | None, said: deque[str]) -> None:
