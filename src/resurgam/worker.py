@@ -21,8 +21,8 @@ def main() -> int:
     use_one_arena()
     stop = StopSignals()
     stop.install()
-    told = json.load(sys.stdin.buffer)
     try:
+        told = json.load(sys.stdin.buffer)
         return _run(int(told["job"]), told["environ"])
     except ResurgamError as error:
         sys.stderr.write(f"{error.message}\n")

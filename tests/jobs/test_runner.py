@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -258,6 +259,28 @@ def test_a_worker_that_is_cancelled_before_it_can_record_that(service: Service) 
     ended = _ended(service, runner, job)
     assert ended.state == "cancelled" and "on request" in ended.reason
     assert " ERROR " not in service.log.path.read_text()
+
+
+def test_a_job_is_cancelled_before_its_worker_took_it_over(service: Service, tmp_path: Path) -> None:
+    runner = _pretending(service, f"Path({str(tmp_path)!r}, 'there').touch(); time.sleep(60)")
+    job = runner.submit("backup", "radiology", {}, origin="api", actor="")
+    _until((tmp_path / "there").exists, "the worker is there")
+    runner.cancel(job)
+    assert _ended(service, runner, job).state == "cancelled"
+
+
+def test_a_worker_that_is_told_to_end_before_it_knows_its_job() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "resurgam.worker"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    heeds = f"/proc/{worker.pid}/status"
+    _until(lambda: _caught(Path(heeds).read_text()) >> (signal.SIGTERM - 1) & 1 == 1, "it heeds SIGTERM")
+    worker.terminate()
+    assert worker.communicate(timeout=20)[1] == "" and worker.returncode == 143
+
+
+def _caught(status: str) -> int:
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), 16)
 
 
 def test_workers_that_heed_nothing_are_killed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

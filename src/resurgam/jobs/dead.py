@@ -35,7 +35,7 @@ class DeadJobs:
         deaths = self._deaths
         if self._swept < deaths and self._sweep():
             self._swept = deaths
-            self._state.jobs.forget_lines()
+        self._state.jobs.forget_lines()
         return now + _EVERY
 
 

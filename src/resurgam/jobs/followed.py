@@ -62,7 +62,8 @@ class Followed:
                 self._warn(error)
                 return
             if cancelled and self._cancel is not None:
-                self._cancel()
+                if not self._over.is_set():  # what has ended well is not cancelled
+                    self._cancel()
                 return
 
     def _warn(self, error: StateError) -> None:

@@ -119,7 +119,7 @@ class Boundary:
         if isinstance(error, BusyError):
             return "refused", error.message
         if not isinstance(raised, Exception) and self._was_cancelled(job):
-            return "cancelled", f"It was cancelled on request; what was under way was undone.{_besides(raised)}"
+            return "cancelled", f"It was cancelled on request; what was not finished was undone.{_besides(raised)}"
         return "failed", _reason(error or raised)
 
     def _was_cancelled(self, job: int) -> bool:

@@ -121,7 +121,7 @@ class Runner:
         asked = self._state.jobs.request_cancel(job)
         with self._lock:
             worker = self._workers.get(job)
-        if worker is not None and asked.state == "running":
+        if worker is not None and asked.outcome is None:
             worker.send_signal(signal.SIGTERM)
         return asked
 
@@ -174,7 +174,7 @@ class Runner:
             if job_row.outcome is not None:
                 return True
             if status in _TOLD_TO_END and job_row.cancel_requested:
-                self._lost(job, "It was cancelled on request; what was under way was undone.", "cancelled")
+                self._lost(job, "It was cancelled on request; what was not finished was undone.", "cancelled")
             else:
                 self._lost(job, reason)
         except StateError as error:
