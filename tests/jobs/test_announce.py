@@ -226,6 +226,17 @@ def test_health_tells_each_reason_once_and_its_end(stage: Stage, web: Web) -> No
     assert "Still: There is no backup" in said["message"]
 
 
+@pytest.mark.parametrize("arrived", [True, False])
+def test_health_tells_of_a_failure_that_the_job_could_not_tell_of(stage: Stage, web: Web, arrived: bool) -> None:
+    job = stage.job("failed", "pg_dump failed.")
+    stage.announcer(to(web) if arrived else to(Web(closed_port()))).ended(job)
+    web.seen.clear()
+    facts = HealthFacts("radiology", True, "/b", 30, 10, last_backups=stage.state.history.last("backup", ("failed",)))
+    stage.announcer(to(web)).health(assess(facts, HealthLimits(), stage.clock.now()))
+    (seen,) = web.seen
+    assert ("pg_dump failed." in seen.body) is not arrived
+
+
 def test_what_swings_about_its_limit_does_not_flood_anybody(stage: Stage, web: Web) -> None:
     announcer = stage.announcer(to(web))
     announcer.health(report(now=stage.clock.now()))

@@ -35,8 +35,8 @@ _PING_WAIT = 12.0
 # What SIGTERM has begun must be over within 10 s.
 _HURRIED = 4.0
 _EVERY = timedelta(minutes=1)
-# Of these the job itself has told, with its reason.
-_TOLD_BY_JOBS = frozenset({"last_run_failed", "last_run_degraded", "verify_failed"})
+# Of these a job of that kind has told itself, with its reason, if it could.
+_TOLD_BY_JOBS = {"last_run_failed": "backup", "last_run_degraded": "backup", "verify_failed": "verify"}
 _JOB_SEVERITY: Mapping[str, Severity] = {"failed": "error", "degraded": "warning", "refused": "warning"}
 _HEALTH_SEVERITY: Mapping[str, Severity] = {"warning": "warning", "critical": "error"}
 _UNPINGED = "not tried: a ping would count as a backup's"
@@ -122,7 +122,7 @@ class Announcer:
         """Tell of each reason once, again while it lasts, when it grows worse, and when it is over."""
         if not self.messages.channels or report.status == "disabled":
             return
-        reasons = {f"health:{one.code}": one for one in report.reasons if one.code not in _TOLD_BY_JOBS}
+        reasons = {f"health:{one.code}": one for one in report.reasons if not self._told_by_job(one.code)}
         try:
             stored = self.state.alerts.of("health:")
         except StateError as error:
@@ -145,6 +145,17 @@ class Announcer:
         delivered = self._tell(messages) if messages else ()
         for decision, _ in bad:
             self._keep_untold(decision, delivered[:1])
+
+    def _told_by_job(self, code: str) -> bool:
+        """Whether people heard of it from the job. Not where its message reached nobody, or its process was killed, or
+        had no channels."""
+        if code not in _TOLD_BY_JOBS:
+            return False
+        try:
+            told = self.state.alerts.get(f"job:{_TOLD_BY_JOBS[code]}")
+        except StateError:
+            return True
+        return told is not None and told.count > 0
 
     def test(self) -> tuple[Delivery, ...]:
         """Send a test to every channel, whatever it is limited to. The switch is named, and not pinged: that would tell
