@@ -29,7 +29,7 @@ from resurgam.api.schemas_restore import RestorePlanned
 from resurgam.errors import DamagedError
 from resurgam.jobs.recorded import Asked
 from resurgam.jobs.schedule import upcoming
-from resurgam.operations.inventory import megabytes, plain_datetime
+from resurgam.operations.inventory import plain_datetime
 from resurgam.operations.restore_plan import restore_wanted
 from resurgam.service import DISABLED
 
@@ -93,23 +93,7 @@ async def show(request: Request, backup_name: Name) -> Answer:
 
 def _shown(runtime: Runtime, backup_name: str) -> Answer:
     inventory, record = runtime.service.inventory, runtime.listing.find(backup_name)
-    copies = [
-        {
-            "location": copy.location,
-            "path": str(inventory.path_of(record, copy.location)),
-            "size_mb": megabytes(copy.size),
-            "condition": copy.condition,
-            "problem": copy.problem,
-        }
-        for copy in record.copies
-    ]
-    shown = {
-        **runtime.listing.summary(record),
-        "pinned": record.name in runtime.state.pinned(),
-        "copies": copies,
-        "metadata": inventory.catalog.metadata(record.name),
-    }
-    return Answer(shown)
+    return Answer({**inventory.details(record), "pinned": record.name in runtime.state.pinned()})
 
 
 async def delete(request: Request, backup_name: Name) -> Answer:
