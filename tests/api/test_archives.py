@@ -32,6 +32,16 @@ def test_a_download_is_the_archive(stored: tuple[Api, str, bytes]) -> None:
     assert api.audited()[-1][1] == "download"
 
 
+def test_head_tells_of_a_download_without_one(stored: tuple[Api, str, bytes]) -> None:
+    api, path, whole = stored
+    answer = api.call("HEAD", path, headers={"Range": "bytes=0-9"})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == str(len(whole))
+    assert answer.headers["etag"] == api.get(path).headers["etag"]
+    assert api.client.head(path).status_code == 401
+    assert api.call("HEAD", path, "viewer").status_code == 403
+
+
 @pytest.mark.parametrize(
     ("asked", "first", "last"),
     [("0-0", 0, 1), ("0-", 0, None), ("100-199", 100, 200), ("-50", -50, None), ("10-99999999999", 10, None)],
@@ -93,6 +103,9 @@ def test_contents_by_folder_and_page(api: Api) -> None:
         "target": None,
     }
     second = look(path="files/uploads", limit=10, cursor=first["next_cursor"])
+    too_long = api.get(path, params={"path": "a/" * 9000})
+    is_error(too_long, 422, "validation")
+    assert too_long.json()["problems"][0].startswith("path: ")
     third = look(path="files/uploads", limit=10, cursor=second["next_cursor"])
     names = [one["path"] for page in (first, second, third) for one in page["entries"]]
     assert names == [*PATHS, "files/uploads/\\xff\\x0a.txt"] and third["next_cursor"] is None

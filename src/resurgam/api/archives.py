@@ -76,6 +76,9 @@ async def download(request: Request, backup_name: Name) -> Response:
         "ETag": tag,
         "Content-Disposition": f'attachment; filename="{name}{SUFFIX}"',
     }
+    if request.method == "HEAD":
+        file.close()
+        return Response(headers={**headers, "Content-Length": str(size)}, media_type="application/gzip")
     first, last, code = 0, size - 1, 200
     if request.headers.get("if-range", tag) == tag:
         asked = _range(request.headers.get("range", ""), size)

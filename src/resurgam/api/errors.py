@@ -120,6 +120,8 @@ def http_answer(error: HTTPException) -> Answer:
 
 
 def _field(location: Sequence[Any]) -> str:
-    parts = [str(part) for part in location if part not in ("query", "path", "body")]
+    # Only the first part says where it stood: a field may have the same name, as `path` of contents.
+    place = len(location) > 1 and location[0] in ("query", "path", "header", "body")
+    parts = [str(part) for part in (location[1:] if place else location)]
     text = ".".join(parts)[:_LONGEST_FIELD]
     return "".join(c if c.isprintable() else "?" for c in text) or "body"

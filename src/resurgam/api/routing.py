@@ -83,19 +83,22 @@ class Routes:
         errors: dict[int | str, dict[str, Any]] = {
             code: {"model": Error, "description": _ERRORS[code]} for code in sorted(codes)
         }
-        self.router.add_api_route(
-            path,
-            endpoint,
-            methods=[method],
-            operation_id=operation.id,
-            tags=[operation.tag],
-            response_model=operation.model,
-            # Without a model it is no JSON, and `responses` say what it is.
-            response_class=Answer if operation.model is not None else Response,
-            responses={**errors, **(operation.responses or {})},
-            dependencies=dependencies,
-            openapi_extra=extra,
-        )
+        # HEAD is answered as GET, without the body: probes and download managers ask so. The document has GET alone.
+        for asked in (method, "HEAD") if method == "GET" else (method,):
+            self.router.add_api_route(
+                path,
+                endpoint,
+                methods=[asked],
+                include_in_schema=asked == method,
+                operation_id=operation.id,
+                tags=[operation.tag],
+                response_model=operation.model,
+                # Without a model it is no JSON, and `responses` say what it is.
+                response_class=Answer if operation.model is not None else Response,
+                responses={**errors, **(operation.responses or {})},
+                dependencies=dependencies,
+                openapi_extra=extra,
+            )
 
 
 def _route_class(runtime: Runtime, actions: dict[str, str], *, guest: bool) -> type[APIRoute]:
