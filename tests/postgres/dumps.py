@@ -34,8 +34,8 @@ class BytesDump:
             yield self.data[start : min(start + self.block, offset + length)]
 
 
-def scan(data: bytes, block: int = 65536, **options: bool) -> Script:
-    scanner = ScriptScanner(**options)
+def scan(data: bytes, block: int = 65536, *, keep_statements: bool = True) -> Script:
+    scanner = ScriptScanner(keep_statements=keep_statements)
     for start in range(0, len(data), block):
         scanner.feed(data[start : start + block])
     return scanner.finish()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from resurgam.archive.footer import MAX_METADATA
 from resurgam.archive.headers import BLOCK
 from resurgam.operations.inventory import megabytes
 from resurgam.sources.config import ConfigReport
@@ -15,6 +16,8 @@ from resurgam.sources.entries import Names
 from resurgam.sources.files import TreeReport
 
 FORMAT = 1
+_COMPACT = ("tables", "outline", "fingerprint")
+_DISPENSABLE = ("outline", "fingerprint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,32 @@ def build_metadata(
     """The file's bytes. `files` and `content` count the regular files before this one, and their bytes.
 
     `backup_size_mb` counts this file too: its length is found by trying, and spaces make up for a digit more or less.
+    What readers can do without is left out where the file would become longer than a reader takes.
     """
-    length = 0
+    length, left_out = 0, 0
     while True:
         fields = _fields(name, taken_at, sequence, version, captured, files + 1, content + length)
-        text = json.dumps(fields, indent=2, ensure_ascii=True).encode()
-        if len(text) <= length:
-            return text + b" " * (length - len(text) - 1) + (b"\n" if length > len(text) else b"")
-        length = len(text) + BLOCK // 8
+        for key in _DISPENSABLE[:left_out]:
+            del fields["database"][key]
+        raw = _text(fields)
+        if len(raw) > MAX_METADATA - BLOCK and left_out < len(_DISPENSABLE):
+            length, left_out = 0, left_out + 1
+        elif len(raw) <= length:
+            return raw + b" " * (length - len(raw) - 1) + (b"\n" if length > len(raw) else b"")
+        else:
+            length = len(raw) + BLOCK // 8
+
+
+def _text(fields: dict[str, Any]) -> bytes:
+    """Indented for people, but for the long lists of the database, which would take five times the room."""
+    database = dict(fields["database"])
+    compact = {key: database[key] for key in _COMPACT if key in database}
+    # No name has a NUL, so that nothing else in the text reads like these.
+    database.update({key: f"\0{key}" for key in compact})
+    text = json.dumps({**fields, "database": database}, indent=2, ensure_ascii=True)
+    for key, value in compact.items():
+        text = text.replace(json.dumps(f"\0{key}"), json.dumps(value, separators=(",", ":"), ensure_ascii=True), 1)
+    return text.encode()
 
 
 def _fields(

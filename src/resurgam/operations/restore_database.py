@@ -35,9 +35,10 @@ from resurgam.postgres.loadcheck import (
     with_roles,
 )
 from resurgam.postgres.loader import DumpReader, LoadOptions, load
+from resurgam.postgres.outline import parse_outline, scan_by_outline
 from resurgam.postgres.properties import Properties, apply_properties, create_database, read_properties
 from resurgam.postgres.roles import MissingRoles, create_roles, creation_refusals
-from resurgam.postgres.script import Script, ScriptScanner, TableName
+from resurgam.postgres.script import Script, TableName
 from resurgam.postgres.surroundings import (
     Surroundings,
     read_surroundings,
@@ -144,13 +145,14 @@ def _no_dump(name: str, wanted: bytes) -> DamagedError:
 
 
 def scan_dump(dump: DumpReader, metadata: dict[str, Any], progress: Progress) -> Script:
-    """Read the dump to its end marker. VerifyFailed if it is not whole, or not the one that was backed up."""
-    scanner = ScriptScanner()
-    progress.phase("Reading the dump", dump.size)
-    for block in dump.blocks(0, dump.size):
-        scanner.feed(block)
-        progress.advance(len(block))
-    script = scanner.finish()
+    """Read the dump to its end marker, without the large tables' data where an outline says where they are.
+
+    VerifyFailed if it is not whole, or not the one that was backed up.
+    """
+    outline = metadata["database"].get("outline") if isinstance(dump, StreamDump) else None
+    blocks = () if outline is None else parse_outline(outline, dump.size)
+    progress.phase("Reading the dump", dump.size - sum(block.length for block in blocks))
+    script = scan_by_outline(dump, blocks, progress.advance)
     if not script.complete:
         raise VerifyFailed(f"The dump is not complete: {script.missing}; nothing was touched.", "Use another backup.")
     tables = metadata["database"].get("tables")

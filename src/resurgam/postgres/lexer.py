@@ -13,10 +13,12 @@ COPY data is never kept. What a statement means is the sink's to know.
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from collections.abc import Callable
 
 from resurgam.errors import DamagedError, HostileError
+from resurgam.postgres.lexed import Sink, cut_within, not_as_outlined, refused_backslash
 from resurgam.postgres.tokens import IDENT as _IDENT
+from resurgam.postgres.tokens import INSERTS as _INSERTS
 from resurgam.postgres.tokens import tokens
 
 # MaxAllocSize of the server: it could not take a longer statement either.
@@ -38,53 +40,35 @@ _GAP = re.compile(rb"(?:[ \t\n\r\f\v]|--[^\n\r]*+|-\Z)*+")
 _COPY_START = re.compile(rb"[ \t]*+(\r?\n)?+")
 _COPY_END = re.compile(rb"\n\\\.\r?\n")
 _COPY_CUT = re.compile(rb"\n(?:\\(?:\.\r?)?)?\Z")
+_COPY_END_LENGTH = len(b"\n\\.\r\n")
 
-# INSERTs as pg_dump writes them: a whole stretch in one match. What does not fit is lexed step by step.
-_NAME = rb'(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+|"[^"]*+")'
-_ITEM = rb"(?:(?:'[^']*+')++|-?[0-9][0-9.]*+(?:[eE][-+]?[0-9]++)?|NULL|true|false|DEFAULT)"
-_TUPLE = rb"\(" + _ITEM + rb"(?:, " + _ITEM + rb")*+\)"
-_INSERTS = re.compile(
-    rb"(?:INSERT INTO " + _NAME + rb"(?:\." + _NAME + rb")?+"
-    rb"(?: \(" + _NAME + rb"(?:, " + _NAME + rb")*+\))?+(?: OVERRIDING SYSTEM VALUE)?+"
-    rb" VALUES\s++" + _TUPLE + rb"(?:,\s*+" + _TUPLE + rb")*+(?: ON CONFLICT DO NOTHING)?+;\n++)++"
-)
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
 _HEAD_WORDS = 5
 
 Buffer = bytes | bytearray
 
 
-class Sink(Protocol):
-    """What a lexer tells."""
-
-    def statement(self, text: bytes, offset: int, line: int, head: tuple[bytes, ...]) -> bool:
-        """A statement with its semicolon; `head` its first words in lower case. True: COPY data follows."""
-
-    def inserts(self, offset: int, length: int, line: int) -> None:
-        """A stretch of whole INSERT statements."""
-
-    def comment(self, text: bytes) -> None:
-        """A `--` comment between two statements, without its line end."""
-
-    def meta(self, text: bytes, line: int) -> None:
-        """A line between two statements that begins with a backslash."""
-
-    def copied(self, offset: int, length: int, rows: int) -> None:
-        """The COPY data has ended; `length` is without the line `\\.`."""
-
-
 class Lexer:
     """Pushed blocks of any size, it tells a sink of every statement.
 
     `escapes` says that backslashes escape in plain quotes (standard_conforming_strings is off); the sink sets it.
-    `offset` and `line` are those of the first byte; without `stretches` every INSERT is told as a statement.
+    `offset` and `line` are those of the first byte; without `stretches` every INSERT is told as a statement;
+    `on_data` sees the COPY data pass, in pieces that it must not keep.
     """
 
     def __init__(
-        self, sink: Sink, *, escapes: bool = False, offset: int = 0, line: int = 1, stretches: bool = True
+        self,
+        sink: Sink,
+        *,
+        escapes: bool = False,
+        offset: int = 0,
+        line: int = 1,
+        stretches: bool = True,
+        on_data: Callable[[memoryview], None] | None = None,
     ) -> None:
         self.escapes = escapes
         self._sink = sink
+        self._on_data = on_data
         self._stretches = stretches
         self._buffer: bytearray = bytearray()
         self._base = offset  # where the buffer begins in the dump
@@ -96,6 +80,7 @@ class Lexer:
         self._copy_rows = 0
         self._copy_line = 0
         self._awaits_copy = False
+        self._skipped = False
         self._reset()
 
     def _reset(self) -> None:
@@ -135,6 +120,17 @@ class Lexer:
         if len(self._buffer) > MAX_STATEMENT:
             raise HostileError(f"The statement at line {self._line} of the dump is longer than a server can take.")
 
+    def skip(self, length: int, rows: int) -> None:
+        """Take it that the next `length` bytes are COPY data of so many rows; what is fed then comes after them.
+
+        DamagedError if no data can begin here; `feed` raises it if they do not end there.
+        """
+        if not self._copying or self._copy_rows != -1 or self._skipped or self._buffer != b"\n":
+            raise not_as_outlined(self._line)
+        self._base += length
+        self._copy_rows = rows - 1
+        self._skipped = True
+
     def finish(self) -> None:
         """Say that there are no more blocks. Raises DamagedError if something is left open."""
         self._final = True
@@ -142,13 +138,13 @@ class Lexer:
         self._consume(self._buffer, used)
         del self._buffer[:used]
         if self._copying or self._awaits_copy:
-            raise _cut(self._copy_line, "COPY data")
+            raise cut_within(self._copy_line, "COPY data")
         if not self._started:
             return
         if self._inside:
-            raise _cut(self._line, {b"/": "a comment"}.get(self._inside, "a quoted string"))
+            raise cut_within(self._line, {b"/": "a comment"}.get(self._inside, "a quoted string"))
         if any(True for _ in tokens(bytes(self._buffer))):
-            raise _cut(self._line, "a statement")
+            raise cut_within(self._line, "a statement")
 
     def _consume(self, data: Buffer, used: int) -> None:
         if used:
@@ -368,30 +364,27 @@ class Lexer:
         return end - 1, False
 
     def _copy_data(self, data: Buffer, start: int) -> tuple[int, bool]:
+        if self._skipped and _COPY_END.match(data, start) is None:
+            if self._final or len(data) - start >= _COPY_END_LENGTH:
+                raise not_as_outlined(self._copy_line)
+            return start, True
+        self._skipped = False
         found = _COPY_END.search(data, start)
         if found is None:
             cut = _COPY_CUT.search(data, max(start, len(data) - 4))
             end = cut.start() if cut else len(data)
-            self._copy_rows += data.count(b"\n", start, end)
+            self._pass(data, start, end)
             return end, True
         end = found.start() + 1
-        self._copy_rows += data.count(b"\n", start, end)
+        self._pass(data, start, end)
         self._copying = False
         self._line += self._copy_rows + 2
         self._sink.copied(self._copy_offset, self._base + end - self._copy_offset, self._copy_rows)
         return found.end(), False
 
-
-def refused_backslash(line: int) -> HostileError:
-    """The refusal of anything that psql would take for one of its own commands."""
-    return HostileError(
-        f"Line {line} of the dump is refused: it holds a backslash command of psql, which could run programs.",
-        "pg_dump writes none but \\restrict and \\unrestrict; restore only dumps whose origin you know.",
-    )
-
-
-def _cut(line: int, what: str) -> DamagedError:
-    return DamagedError(
-        f"The dump is incomplete: it ends within {what} that begins at line {line}.",
-        "Restore another backup of this database.",
-    )
+    def _pass(self, data: Buffer, start: int, end: int) -> None:
+        """Count the rows of a piece of COPY data; the first one begins with the line end of its statement."""
+        if self._on_data is not None and end > start:
+            with memoryview(data) as whole, whole[start + (self._copy_rows < 0) : end] as piece:
+                self._on_data(piece)
+        self._copy_rows += data.count(b"\n", start, end)

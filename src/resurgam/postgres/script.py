@@ -12,10 +12,11 @@ import re
 from collections import deque
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import cast
+from typing import Protocol, cast
 
 from resurgam.errors import HostileError
-from resurgam.postgres.lexer import Lexer, refused_backslash
+from resurgam.postgres.lexed import refused_backslash
+from resurgam.postgres.lexer import Lexer
 from resurgam.postgres.statements import (
     Relation,
     Setting,
@@ -53,7 +54,8 @@ class Statement:
 class CopyBlock:
     """Data of one table: `length` bytes at `offset`, without the closing `\\.` line; `line` is its statement's.
 
-    `plain`: the COPY has no options of its own.
+    `plain`: the COPY has no options of its own. `seen`: whether the data have been read; those that an outline told
+    of have not, so that whoever reads them first must check them (outline.py).
     """
 
     text: bytes
@@ -64,6 +66,7 @@ class CopyBlock:
     rows: int
     line: int
     toc: TocEntry | None = None
+    seen: bool = True
 
 
 class RunKind(Enum):
@@ -114,15 +117,30 @@ class Script:
         return not self.missing
 
 
+class Observer(Protocol):
+    """Sees a dump pass, besides the scanner."""
+
+    def statement(self, text: bytes, toc: TocEntry | None) -> None:
+        """A statement that is neither a COPY, nor an INSERT, nor a setting."""
+
+    def table(self, relation: Relation) -> None:
+        """Data of this table begin, or go on after those of others."""
+
+    def data(self, piece: memoryview) -> None:
+        """A piece of the data, valid during the call only."""
+
+
 class ScriptScanner:
     """Feed it a dump in blocks of any size, then ask for the Script.
 
     `keep_statements=False` keeps COPY blocks only: enough for row counts and completeness while a dump is taken.
     """
 
-    def __init__(self, *, keep_statements: bool = True) -> None:
-        self._lexer = Lexer(self)
+    def __init__(self, *, keep_statements: bool = True, observer: Observer | None = None) -> None:
+        self._lexer = Lexer(self, on_data=observer.data if observer else None)
         self._keep = keep_statements
+        self._observer = observer
+        self._skipped = False  # the data that end next were not fed
         self._items: list[Item] = []
         self._run: Run | None = None
         self._owners: set[str] = set()
@@ -143,6 +161,12 @@ class ScriptScanner:
         """Scan one more block. Raises HostileError for what is refused, DamagedError for a NUL byte."""
         self._size += len(block)
         self._lexer.feed(block)
+
+    def skip(self, length: int, rows: int) -> None:
+        """Take it that COPY data of that length begin here, and go on after them. Raises DamagedError (Lexer.skip)."""
+        self._lexer.skip(length, rows)
+        self._size += length
+        self._skipped = True
 
     def finish(self) -> Script:
         """The script. Raises DamagedError if the dump ends within a statement or within COPY data."""
@@ -173,13 +197,18 @@ class ScriptScanner:
             relation, plain = parse_copy(text, line, self._codec)
             self._end_run()
             self._copy = (text, relation, plain, line)
+            if self._observer is not None:
+                self._observer.table(relation)
             return True
         if first == b"insert":
             self.inserts(offset, len(text), line)
             return False
-        if self._large_object(text, offset, line):
+        large = self._large_object(text, offset, line)
+        setting = parse_setting(text) if not large and first in (b"set", b"reset", b"select") else None
+        if self._observer is not None and setting is None:
+            self._observer.statement(text, self._toc)
+        if large:
             return False
-        setting = parse_setting(text) if first in (b"set", b"reset", b"select") else None
         if setting is not None:
             self._apply(setting, line)
         self._end_run()
@@ -213,7 +242,8 @@ class ScriptScanner:
     def copied(self, offset: int, length: int, rows: int) -> None:
         text, relation, plain, line = cast("tuple[bytes, Relation, bool, int]", self._copy)
         self._copy = None
-        self._items.append(CopyBlock(text, relation, plain, offset, length, rows, line, self._toc))
+        seen, self._skipped = not self._skipped, False
+        self._items.append(CopyBlock(text, relation, plain, offset, length, rows, line, self._toc, seen))
         name = (relation.schema, relation.name)
         self._rows[name] = self._rows.get(name, 0) + rows
 

@@ -20,6 +20,16 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
+# INSERTs as pg_dump writes them: a whole stretch in one match. What does not fit is lexed step by step.
+_NAME = rb'(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+|"[^"]*+")'
+_ITEM = rb"(?:(?:'[^']*+')++|-?[0-9][0-9.]*+(?:[eE][-+]?[0-9]++)?|NULL|true|false|DEFAULT)"
+_TUPLE = rb"\(" + _ITEM + rb"(?:, " + _ITEM + rb")*+\)"
+INSERTS = re.compile(
+    rb"(?:INSERT INTO " + _NAME + rb"(?:\." + _NAME + rb")?+"
+    rb"(?: \(" + _NAME + rb"(?:, " + _NAME + rb")*+\))?+(?: OVERRIDING SYSTEM VALUE)?+"
+    rb" VALUES\s++" + _TUPLE + rb"(?:,\s*+" + _TUPLE + rb")*+(?: ON CONFLICT DO NOTHING)?+;\n++)++"
+)
+
 
 def tokens(text: bytes) -> Iterator[tuple[str, bytes]]:
     """The tokens of one statement as (kind, value), without comments and white space.

@@ -20,9 +20,15 @@ from resurgam.errors import ClientToolError, DamagedError, HostileError
 from resurgam.postgres.clients import ClientTools
 from resurgam.postgres.connection import Server
 from resurgam.postgres.dump import Dump, dump_globals
+from resurgam.postgres.fingerprint import Fingerprint, read_matviews
+from resurgam.postgres.outline import outline_of
 from resurgam.postgres.properties import Properties, read_properties
 from resurgam.postgres.script import CopyBlock, Script, ScriptScanner
 from resurgam.postgres.snapshot import Snapshot
+from resurgam.postgres.taking import Taker
+
+# How long all materialized views together may be read: of the dump's time this share, and these seconds in any case.
+_SHARE, _LEAST_SECONDS = 0.05, 1.0
 
 
 class DumpSink(Protocol):
@@ -57,6 +63,8 @@ class DatabaseReport:
     seconds: float
     warnings: tuple[str, ...]
     lc_monetary: str
+    outline: list[list[int]]
+    fingerprint: Fingerprint
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -69,6 +77,8 @@ class DatabaseReport:
             "snapshot_at": self.snapshot_at.isoformat(),
             "seconds": round(self.seconds, 3),
             "lc_monetary": self.lc_monetary,
+            "outline": self.outline,
+            "fingerprint": self.fingerprint.to_json(),
         }
 
 
@@ -95,7 +105,8 @@ def capture_database(
     now = int(clock.now().timestamp()) * 1_000_000_000
     encoding = snapshot.connection.info.parameter_status("server_encoding")
     dump = Dump(server, tools, snapshot.id, encoding, clock=clock, timeout=timeout, on_phase=on_phase)
-    scanner = ScriptScanner(keep_statements=False)
+    taker = Taker()
+    scanner = ScriptScanner(keep_statements=False, observer=taker)
     with closing(dump.blocks()) as blocks:
         first = next(blocks, b"")  # pg_dump has all its locks before it writes
         entry = sink.add_late(
@@ -104,6 +115,8 @@ def capture_database(
         )
     script = _finished(scanner)
     _check_tables(script, snapshot)
+    # They have no place in the dump. What may take longer than the dump allows for is left out.
+    matviews = read_matviews(snapshot.connection, max(_LEAST_SECONDS, _SHARE * (clock.monotonic() - started)))
     roles = dump_globals(server, tools)
     globals_file = f"globals_{timestamp}.sql"
     sink.add(Entry(globals_file.encode(), Kind.FILE, 0o600, mtime_ns=now, size=len(roles)), [roles])
@@ -120,6 +133,8 @@ def capture_database(
         seconds=clock.monotonic() - started,
         warnings=(*dump.warnings, *_not_in_the_dump(snapshot, tools)),
         lc_monetary=lc_monetary,
+        outline=outline_of(script),
+        fingerprint=taker.fingerprint(script, matviews),
     )
 
 
