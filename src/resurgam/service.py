@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,11 +21,13 @@ from resurgam.jobs.ended import (
     Ended,
     backup_ended,
     delete_ended,
+    drill_ended,
     prune_ended,
     restore_ended,
     verify_all_ended,
     verify_ended,
 )
+from resurgam.jobs.line import in_line
 from resurgam.jobs.recorded import Asked, Boundary
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress, Silent
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from resurgam.operations.backup import Application, BackupResult
     from resurgam.operations.deletion import DeleteResult
     from resurgam.operations.doctor import Check
+    from resurgam.operations.drill import DrillResult
     from resurgam.operations.health import Folders
     from resurgam.operations.listing import Listing
     from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring, Wishes
@@ -52,7 +55,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 CATALOG_NAME = "catalog.sqlite"
-_LINE_SECONDS = 1.0
 DISABLED = "Backups are disabled (BACKUP_ENABLED=false); nothing was done."
 
 
@@ -197,7 +199,12 @@ class Service:
                 pg_bin=self.settings.backup_pg_bin,
             )
 
-        return self._recorded("backup", self.settings.app_name, self._in_line(run, wait), backup_ended)
+        result = self._recorded("backup", self.settings.app_name, self._in_line(run, wait), backup_ended)
+        if not self.settings.drills.each_backup:
+            return result
+        from resurgam.operations.drill import drilled
+
+        return drilled(result, self.on_behalf_of(replace(self.asked, job_id=None)).drill)
 
     def list_backups(self) -> list[dict[str, Any]]:
         """The manual's list, the newest first."""
@@ -248,6 +255,18 @@ class Service:
     def plan_restore(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
         """What a restore would do, how long it should take, and what stands in its way; nothing is touched."""
         return self._restoring(self.progress).plan(name, parts, wishes)
+
+    def drill(self, name: str | None = None) -> DrillResult:
+        """Restore a backup, the newest good one unless named, where nobody is harmed, and judge the copy."""
+        from resurgam.catalog.audit import Actor
+        from resurgam.operations.drill import drilling_of
+
+        def run(progress: Progress) -> DrillResult:
+            actor = Actor(self.asked.actor, None, self.asked.origin)
+            parts = (self.application, self.inventory, self.state)
+            return drilling_of(self.settings, *parts, actor, self.clock, progress).drill(name)
+
+        return self._recorded("drill", name or self.settings.app_name, run, drill_ended)
 
     def delete(self, name: str, *, local_only: bool = False, dry_run: bool = False) -> DeleteResult:
         """Delete a backup everywhere, or its local copy alone."""
@@ -333,38 +352,27 @@ class Service:
         return restoring_of(self.settings, self.application, self.inventory, lambda: self.state, self.clock, progress)
 
     def sweep(self) -> bool:
-        """Settle restores that died, and remove partial files; False, and nothing, while another run is at work.
+        """Settle restores and drills that died, remove partial files; False, and nothing, while another run is at work.
 
         ResurgamError where that can't be done now.
         """
-        from resurgam.operations.recovery import recover_restores
-
         try:
             with self.folder.lock():
-                recover_restores(self.state, self.server, self.folder.path)
+                if self.state.open_journals():
+                    from resurgam.operations.recovery import recover_restores
+
+                    recover_restores(self.state, self.server, self.folder.path)
+                if self.state.drills.dead():
+                    from resurgam.operations.drill_recovery import recover_drills
+
+                    recover_drills(self.state, self.server, self.settings.drills, self.folder.path)
                 self.folder.sweep()
         except BusyError:
             return False
         return True
 
     def _in_line(self, run: Callable[[Progress], Result], wait: bool) -> Callable[[Progress], Result]:
-        """With `wait`: try again while another run is at work. What is refused as busy has done nothing."""
-
-        def run_in_line(progress: Progress) -> Result:
-            own = self.asked.job_id
-            told = False
-            while True:
-                try:
-                    if own is None or not self.state.jobs.is_behind(own):
-                        return run(progress)
-                except BusyError:
-                    pass  # somebody without a job in our state, or a server that has not noticed a death yet
-                if not told:
-                    progress.phase("Waiting for another run to end")
-                    told = True
-                self.clock.sleep(_LINE_SECONDS)
-
-        return run_in_line if wait else run
+        return in_line(run, lambda: self.state, self.asked.job_id, self.clock) if wait else run
 
     def _recorded(
         self,

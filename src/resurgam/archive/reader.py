@@ -56,6 +56,11 @@ class NativeArchive:
         tail = file.read(max(0, self.size - LENGTH), LENGTH)
         self._footer = Footer.decode(tail, self.size)
 
+    @property
+    def digest(self) -> str:
+        """BLAKE3 of the index, in hexadecimal: every entry's digest is in it, so it stands for the whole backup."""
+        return self._footer.index_digest.hex()
+
     def close(self) -> None:
         self._file.close()
 

@@ -153,6 +153,11 @@ class AuditLog:
         with self._access.read() as connection:
             return tuple(_entry(row) for row in connection.execute(query).all())
 
+    def last(self) -> Head | None:
+        """The last entry's number and digest, as the head notes them; None before the first."""
+        with self._access.read() as connection:
+            return _head(connection)
+
     def verify(self) -> AuditCheck:
         """Read all of it and say what was edited, deleted, reordered or inserted."""
         check = ChainCheck()

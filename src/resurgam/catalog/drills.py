@@ -74,14 +74,14 @@ class Drills:
         report: Mapping[str, Any],
         digest: str,
         *,
-        finished_at: datetime,
+        finished_at: datetime | None = None,
         rto: float | None = None,
         rpo: float | None = None,
     ) -> None:
         """How it ended; later calls for the same drill change nothing."""
         row = {
             "outcome": outcome,
-            "finished_us": to_us(finished_at),
+            "finished_us": self._access.now_us() if finished_at is None else to_us(finished_at),
             "report": as_json(report),
             "digest": digest,
             "rto_us": None if rto is None else round(rto * 1e6),

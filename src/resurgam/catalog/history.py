@@ -14,7 +14,7 @@ from resurgam.catalog.models import from_us
 from resurgam.catalog.models import jobs as table
 from resurgam.catalog.state_access import Access
 
-KINDS = ("backup", "delete", "prune", "restore", "verify")
+KINDS = ("backup", "delete", "drill", "prune", "restore", "verify")
 # A backup every ten minutes for 30 days is 4,320.
 _LOOKED_AT = 5000
 

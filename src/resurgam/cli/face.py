@@ -31,7 +31,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without aski
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
-def _names(incomplete: str) -> list[str]:
+def complete_names(incomplete: str) -> list[str]:
     """Completion of a backup's name: from the folder's file names alone, so that the Tab key is quick."""
     from resurgam.settings import load_settings
     from resurgam.stores.folder import BackupFolder
@@ -45,11 +45,15 @@ def _names(incomplete: str) -> list[str]:
 
 NameArgument = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The backup's name, as `resurgam list` shows it.", autocompletion=_names),
+    typer.Argument(
+        metavar="NAME", help="The backup's name, as `resurgam list` shows it.", autocompletion=complete_names
+    ),
 ]
 NamesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME", help="Names of backups, as `resurgam list` shows them.", autocompletion=_names),
+    typer.Argument(
+        metavar="NAME", help="Names of backups, as `resurgam list` shows them.", autocompletion=complete_names
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 from resurgam import __version__
 from resurgam.cli import audit, exits, notify, token
 from resurgam.cli.backup import backup
+from resurgam.cli.drill import drill
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.health import health
 from resurgam.cli.look import list_backups, show, verify
@@ -48,6 +49,7 @@ for _command in (
     show,
     verify,
     restore,
+    drill,
     delete,
     prune,
     pin,

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from resurgam.catalog.jobs import Outcome
     from resurgam.operations.backup import BackupResult
     from resurgam.operations.deletion import DeleteResult
+    from resurgam.operations.drill import DrillResult
     from resurgam.operations.restore import RestoreResult
     from resurgam.operations.retention import PruneResult
     from resurgam.operations.verify import VerifyResult
     from resurgam.operations.verify_all import VerifyAllResult
+
+# Of a drill's differences, in a message; its evidence has all of them.
+_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,14 @@ def verify_ended(result: VerifyResult) -> Ended:
 
 def verify_all_ended(result: VerifyAllResult) -> Ended:
     return Ended("ok", f"{len(result.sound)} backups are sound", result.to_json())
+
+
+def drill_ended(result: DrillResult) -> Ended:
+    rto = f"{result.report['backup_name']}, restored in {result.report['rto_seconds']:.1f} s"
+    if result.passed:
+        return Ended("ok", rto, result.to_json())
+    told = " ".join(result.report["differences"][:_TOLD])
+    return Ended("failed", f"the drill of {result.report['backup_name']} failed: {told}", result.to_json())
 
 
 def restore_ended(result: RestoreResult) -> Ended:

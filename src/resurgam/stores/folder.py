@@ -17,6 +17,7 @@ from resurgam.errors import BusyError, NotFoundError, StorageError
 from resurgam.stores.listing import PARTIAL, SUFFIX, FoundArchive, list_archives
 
 _LOCK = ".resurgam.lock"
+EVIDENCE = ".drill.json"
 
 
 @dataclass(slots=True)
@@ -114,16 +115,24 @@ class BackupFolder:
     def archive_path(self, name: str) -> Path:
         return self.path / f"{name}{SUFFIX}"
 
+    def evidence_path(self, name: str) -> Path:
+        """Where the result of a backup's latest drill is kept, beside it."""
+        return self.path / f"{name}{EVIDENCE}"
+
     def archives(self) -> list[FoundArchive]:
         """The archives that are there; none if the folder is not."""
         return list_archives(self.path) if self.path.exists() else []
 
     def delete(self, name: str) -> int:
-        """Remove one archive; answers its size in bytes. Durable on return. NotFoundError if it is not there."""
+        """Remove one archive, and its drill's evidence; answers its size in bytes. Durable on return.
+
+        NotFoundError if it is not there.
+        """
         path = self.archive_path(name)
         try:
             size = path.stat().st_size
             path.unlink()
+            self.evidence_path(name).unlink(missing_ok=True)
         except FileNotFoundError:
             raise NotFoundError(f"There is no backup {name} in {self.path}.") from None
         except OSError as error:

