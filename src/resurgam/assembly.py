@@ -7,12 +7,13 @@ from pathlib import Path
 
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
-from resurgam.operations.backup import Application
+from resurgam.operations.backup import Application, Limits
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
 from resurgam.operations.restore import Restoring
 from resurgam.operations.restore_files import Places
 from resurgam.operations.retention import Retention
+from resurgam.operations.safety_backup import SafetyBackups
 from resurgam.policy.estimate import Timing
 from resurgam.policy.retention import RetentionRules
 from resurgam.postgres.connection import Server
@@ -60,6 +61,15 @@ def places_of(settings: Settings) -> Places:
     )
 
 
+def safety_of(settings: Settings) -> SafetyBackups:
+    """The backups that restores take first."""
+    impossible = "" if settings.backup_enabled else "backups are disabled (BACKUP_ENABLED=false)."
+    if settings.unavailable:
+        impossible = f"{', '.join(settings.unavailable)} asks for what this version does not have."
+    limits = Limits(settings.backup_dump_timeout, settings.backup_lock_timeout)
+    return SafetyBackups(settings.restore_safety_backup, impossible, limits, settings.hooks, settings.backup_pg_bin)
+
+
 def restoring_of(
     settings: Settings,
     application: Application,
@@ -82,6 +92,7 @@ def restoring_of(
         connections=settings.restore_connections,
         clock=clock,
         progress=progress,
+        safety=safety_of(settings),
         earlier=earlier,
     )
 

@@ -83,6 +83,7 @@ class Scene:
             "DB_USER": self.role,
             "DB_PASSWORD": self.password,
             "BACKUP_PG_BIN": str(self.server.bin),
+            "RESTORE_SAFETY_BACKUP": "false",
             **self.more,
             **more,
         }

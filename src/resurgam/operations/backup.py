@@ -97,6 +97,18 @@ class BackupResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A backup that was published. `failures`: of hooks after it. `clocks_agree`: this machine's, the server's and the
+    folder's."""
+
+    name: str
+    size: int
+    warnings: tuple[str, ...]
+    failures: tuple[str, ...]
+    clocks_agree: bool
+
+
 def refuse_unavailable(names: tuple[str, ...]) -> None:
     """A wish that would be ignored fails the backup: nobody must believe in an encryption that is not there."""
     if names:
@@ -126,48 +138,69 @@ def back_up(
     with application_lock(application.server, application.lock_key) as holder, folder.lock():
         recover_restores(state, application.server, folder.path)
         folder.sweep()
-        inventory.refresh()
+        taken = take(
+            application, inventory, holder, clock=clock, progress=progress, limits=limits, hooks=hooks, pg_bin=pg_bin
+        )
         pinned = state.pinned()
-        name, taken_at = _free_name(application.name, inventory, clock)
-        mtime_ns = int(taken_at.timestamp()) * 1_000_000_000
-        path = application.server.environment.get("PATH")
-        tools = find_clients(holder.info.server_version, pg_bin, path)
-        hooked = HookedRun(hooks, application.server.environment, progress, name)
-        run = _Run(application, tools, limits, clock, progress, hooked)
-        with (
-            hooked.around(),
-            folder.create(name) as partial,
-            ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer,
-        ):
-            captured = run.capture(holder, writer, name, mtime_ns)
-            metadata = build_metadata(
-                name,
-                taken_at,
-                inventory.catalog.next_sequence(),
-                __version__,
-                captured,
-                writer.total_files,
-                writer.content_bytes,
-            )
-            progress.phase("Checking what was stored")
-            size = writer.finish(metadata, mtime_ns)
-            agree = run.clocks_agree(os.fstat(partial.fd).st_mtime)
-            partial.publish()
-        inventory.refresh()
         copied, failures = copy_to_remote(inventory, retention, pinned, clock, progress)
         progress.phase("Applying the retention")
-        pruned = prune(inventory, retention, pinned, clock.now(), clocks_agree=agree)
+        pruned = prune(inventory, retention, pinned, clock.now(), clocks_agree=taken.clocks_agree)
     return BackupResult(
-        name=name,
-        archive_path=folder.archive_path(name),
-        size=size,
-        metadata=inventory.catalog.metadata(name) or {},
+        name=taken.name,
+        archive_path=folder.archive_path(taken.name),
+        size=taken.size,
+        metadata=inventory.catalog.metadata(taken.name) or {},
         seconds=clock.monotonic() - started,
-        warnings=captured.warnings if agree else (*captured.warnings, DIFFER),
+        warnings=taken.warnings if taken.clocks_agree else (*taken.warnings, DIFFER),
         copied=copied,
-        failures=(*hooked.failures, *failures, *pruned.errors),
+        failures=(*taken.failures, *failures, *pruned.errors),
         pruned=pruned,
     )
+
+
+def take(
+    application: Application,
+    inventory: Inventory,
+    holder: Connection,
+    *,
+    clock: Clock,
+    progress: Progress,
+    limits: Limits,
+    hooks: Hooks,
+    pg_bin: Path | None = None,
+) -> Taken:
+    """Take one backup and publish it; nothing is copied or pruned. The caller holds the folder's lock, and `holder` the
+    application's. Raises as `back_up` does.
+    """
+    folder = inventory.folder
+    inventory.refresh()
+    name, taken_at = _free_name(application.name, inventory, clock)
+    mtime_ns = int(taken_at.timestamp()) * 1_000_000_000
+    path = application.server.environment.get("PATH")
+    tools = find_clients(holder.info.server_version, pg_bin, path)
+    hooked = HookedRun(hooks, application.server.environment, progress, name)
+    run = _Run(application, tools, limits, clock, progress, hooked)
+    with (
+        hooked.around(),
+        folder.create(name) as partial,
+        ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer,
+    ):
+        captured = run.capture(holder, writer, name, mtime_ns)
+        metadata = build_metadata(
+            name,
+            taken_at,
+            inventory.catalog.next_sequence(),
+            __version__,
+            captured,
+            writer.total_files,
+            writer.content_bytes,
+        )
+        progress.phase("Checking what was stored")
+        size = writer.finish(metadata, mtime_ns)
+        agree = run.clocks_agree(os.fstat(partial.fd).st_mtime)
+        partial.publish()
+    inventory.refresh()
+    return Taken(name, size, captured.warnings, tuple(hooked.failures), agree)
 
 
 @dataclass(slots=True)

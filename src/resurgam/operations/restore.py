@@ -35,9 +35,11 @@ from resurgam.operations.restore_database import (
 from resurgam.operations.restore_files import Archive, Places, StagedFiles, plan_files, stage_files
 from resurgam.operations.restore_lock import lock_database
 from resurgam.operations.restore_plan import Parts, RestorePlan, Wishes
+from resurgam.operations.safety_backup import SafetyBackups, take_safety_backup
 from resurgam.operations.swap_paths import Kept, swap_in
 from resurgam.policy.estimate import Timing, estimate
 from resurgam.postgres.roles import drop_roles
+from resurgam.postgres.snapshot import Connection
 from resurgam.postgres.swap import database_oid, swap_databases
 
 __all__ = ["Parts", "RestorePlan", "RestoreResult", "Restoring", "Wishes"]
@@ -54,6 +56,7 @@ class RestoreResult:
     offline: float
     seconds: float
     warnings: tuple[str, ...]
+    safety_backup: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         plan = self.plan
@@ -69,6 +72,7 @@ class RestoreResult:
             "rows": sum(rows.values()),
             "previous_database": self.previous_database,
             "previous_paths": {str(k.target): str(k.previous) for k in self.kept if k.previous is not None},
+            "safety_backup": self.safety_backup,
             "offline_seconds": round(self.offline, 3),
             "seconds": round(self.seconds, 3),
             "bytes": plan.size,
@@ -88,6 +92,7 @@ class Restoring:
     connections: int
     clock: Clock
     progress: Progress
+    safety: SafetyBackups
     earlier: Callable[[], Sequence[Timing]] = tuple
 
     def plan(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
@@ -103,11 +108,17 @@ class Restoring:
         with ExitStack() as locks, self.inventory.folder.lock():
             recover_restores(state, self.application.server, self.inventory.folder.path)
             self.inventory.folder.sweep()
-            if parts.database:
-                lock_database(self.application, locks)
-            with self._opened(name, parts, wishes or Wishes()) as (archive, plan, restore_id):
+            wishes = wishes or Wishes()
+            safe = self.safety.wanted if wishes.safety is None else wishes.safety
+            holder = self._lock(locks, needed=parts.database) if parts.database or safe else None
+            with self._opened(name, parts, wishes) as (archive, plan, restore_id):
                 if plan.problems:
                     raise RestoreRefused(plan.problems, "Mend these and restore again.")
+                safety: str | None = None
+                told: tuple[str, ...] = ()
+                if safe:
+                    about = (self.application, self.inventory, holder, self.clock, self.progress)
+                    safety, told = take_safety_backup(self.safety, *about)
                 with _roles_taken_back(plan.database):
                     loaded, kept, offline = self._execute(archive, plan, restore_id, locks, state)
         replaced = plan.database.previous if plan.database and plan.database.replaces else None
@@ -118,8 +129,18 @@ class Restoring:
             kept=kept,
             offline=offline,
             seconds=self.clock.monotonic() - started,
-            warnings=(*plan.warnings, *(loaded.warnings if loaded else ())),
+            warnings=(*plan.warnings, *told, *(loaded.warnings if loaded else ())),
+            safety_backup=safety,
         )
+
+    def _lock(self, locks: ExitStack, *, needed: bool) -> Connection | None:
+        """Keep backups of the live database away. DatabaseError if it is `needed` and the server can't be reached."""
+        try:
+            return lock_database(self.application, locks)
+        except DatabaseError:
+            if needed:
+                raise
+            return None  # files are restored without it
 
     @contextmanager
     def _opened(self, name: str, parts: Parts, wishes: Wishes) -> Iterator[tuple[Archive, RestorePlan, str]]:

@@ -25,13 +25,15 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How to restore. `roles`: what to do with roles that the dump names and the server lacks.
+    """How to restore. `roles`: what to do with roles that the dump names and the server lacks. `safety`: take a backup of
+    the present state first; None: as RESTORE_SAFETY_BACKUP says.
 
     `into`: load the database under this new name, beside the live one, which stays; `to_server`: to another server,
     by the name of a service (pg_service.conf), or "setting" for RESTORE_DATABASE_URL.
     """
 
     roles: RoleChoice = "fail"
+    safety: bool | None = None
     into: str = ""
     to_server: str = ""
 
@@ -43,7 +45,8 @@ class Wishes:
 
 def restore_wanted(request: Mapping[str, Any]) -> tuple[Parts, Wishes]:
     """The parts and wishes in a job's request."""
-    return Parts(**{part: bool(request[part]) for part in PARTS}), Wishes(roles=request.get("roles", "fail"))
+    parts = Parts(**{part: bool(request[part]) for part in PARTS})
+    return parts, Wishes(roles=request.get("roles", "fail"), safety=request.get("safety"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,12 +144,12 @@ def make_staging(target: Path, restore_id: str) -> Path:
 
 
 def discard_staging(staged: Path) -> None:
-    """Remove a staging folder and what is in it, after a failure or a swap; what was replaced stays."""
+    """Remove a staging folder and what is in it, after a failure or a swap; also what was kept, when it is swept."""
     with _time_kept(staged):
         if os.geteuid() != 0:
             _let_remove(staged)
         shutil.rmtree(staged, ignore_errors=True)
-        if staged.name == "new":
+        if staged.parent.name.startswith(OWN_PREFIX):
             with contextlib.suppress(OSError):
                 staged.parent.rmdir()
 
@@ -167,9 +167,9 @@ def _let_remove(staged: Path) -> None:
 
 @contextlib.contextmanager
 def _time_kept(staged: Path) -> Iterator[None]:
-    """Staging inside a live folder must not alter that folder's time."""
+    """What is staged or kept inside a live folder must not alter that folder's time."""
     live = staged.parent.parent
-    before = live.stat() if staged.name == "new" and live.is_dir() else None
+    before = live.stat() if staged.parent.name.startswith(OWN_PREFIX) and live.is_dir() else None
     yield
     if before is not None:
         with contextlib.suppress(OSError):

@@ -130,6 +130,8 @@ def _build(
         backup_connect_timeout=reader.value(v.BACKUP_CONNECT_TIMEOUT),
         backup_pg_bin=path_or_none(v.BACKUP_PG_BIN),
         restore_connections=reader.optional(v.RESTORE_CONNECTIONS) or min(4, os.cpu_count() or 1),
+        restore_keep=reader.value(v.RESTORE_KEEP),
+        restore_safety_backup=reader.value(v.RESTORE_SAFETY_BACKUP),
         **read_service(reader),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,

@@ -102,6 +102,8 @@ class Settings:
     backup_connect_timeout: float | None
     backup_pg_bin: Path | None
     restore_connections: int
+    restore_keep: float | None
+    restore_safety_backup: bool
     schedule: Schedule = field(default_factory=Schedule)
     jwt: JwtRules | None = None
     messages: Messages = field(default_factory=Messages)

@@ -11,7 +11,7 @@ from resurgam.settings.secret import Secret
 Severity = Literal["info", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 # What a message can be about, and what a channel can be limited to.
-EVENTS = ("backup", "restore", "verify", "drill", "prune", "delete", "health", "service")
+EVENTS = ("backup", "restore", "undo", "verify", "drill", "prune", "delete", "health", "service")
 
 
 @dataclass(frozen=True, slots=True)

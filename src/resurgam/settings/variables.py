@@ -104,6 +104,19 @@ RESTORE_CONNECTIONS = Variable(
     "Connections that load a database at the same time.",
     shown="4, or the number of cores if smaller",
 )
+RESTORE_KEEP = Variable(
+    "RESTORE_KEEP",
+    parse.duration,
+    "72h",
+    "How long what a restore or an undo replaced is kept, for `resurgam undo` to bring it back. It is never removed if "
+    "it changed meanwhile. `none`: kept for ever.",
+)
+RESTORE_SAFETY_BACKUP = Variable(
+    "RESTORE_SAFETY_BACKUP",
+    parse.boolean,
+    "true",
+    "Take a backup of the present state before each restore.",
+)
 
 REMOTE_BACKUP_ENABLED = Variable(
     "REMOTE_BACKUP_ENABLED", parse.boolean, "false", "Copy each backup to REMOTE_BACKUP_PATH as well."
@@ -166,6 +179,8 @@ GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = 
             BACKUP_LOCK_TIMEOUT,
             BACKUP_DUMP_TIMEOUT,
             RESTORE_CONNECTIONS,
+            RESTORE_KEEP,
+            RESTORE_SAFETY_BACKUP,
         ),
     ),
     (
