@@ -169,6 +169,8 @@ def as_resurgam_error(error: BaseException) -> ResurgamError | None:
 def _reason(error: BaseException) -> str:
     if isinstance(error, ResurgamError):
         return error.message
+    if isinstance(error, KeyboardInterrupt):  # ours say by which signal
+        return f"It was {error or 'interrupted'}; what was not finished was undone.{_besides(error)}"
     return f"{type(error).__name__}: {error}".rstrip(": ") + _besides(error)
 
 

@@ -168,7 +168,8 @@ class Runner:
     def _settle(self, job: int, status: int, said: deque[str]) -> bool:
         """See to it that the job's row says how it ended. False where that can't be written now."""
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        reason = f"Its process {how} before the job was done{f': {said[-1]}' if said else ''}."
+        last = f": {said[-1].rstrip('.')}" if said else ""
+        reason = f"Its process {how} before the job was done{last}."
         try:
             job_row = self._state.jobs.get(job)
             if job_row.outcome is not None:
