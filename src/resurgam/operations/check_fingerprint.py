@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from resurgam.clock import Clock
 from resurgam.errors import VerifyFailed
-from resurgam.postgres.clients import ClientTools
+from resurgam.operations.progress import Progress
+from resurgam.operations.restore_database import DatabasePlan, LoadedDatabase
+from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
-from resurgam.postgres.fingerprint import Fingerprint, compare, read_back
+from resurgam.postgres.fingerprint import OWNERS, Fingerprint, compare, read_back
 from resurgam.postgres.loader import DumpReader
 from resurgam.postgres.multiset import same_rows
-from resurgam.postgres.script import Script
+from resurgam.postgres.script import Script, Statement
+from resurgam.postgres.statements import owner_of
 from resurgam.postgres.taking import table_digest
 
 
@@ -22,6 +26,36 @@ def recorded_fingerprint(metadata: dict[str, Any]) -> Fingerprint | None:
     """What the backup says of its database; None if it says nothing, as older and foreign ones. Raises DamagedError."""
     found = metadata["database"].get("fingerprint")
     return None if found is None else Fingerprint.from_json(found)
+
+
+def check_loaded(
+    plan: DatabasePlan,
+    loaded: LoadedDatabase,
+    metadata: dict[str, Any],
+    *,
+    pg_bin: Path | None,
+    clock: Clock,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """What differs between the database that was loaded by `plan` and the backup; empty if nothing does.
+
+    Kinds of which the server did not take every statement, as the warnings tell, are not compared. Raises as
+    `check_fingerprint`, and ClientToolError if there is no pg_dump.
+    """
+    server = plan.server.at(plan.fresh)
+    tools = find_clients(plan.facts.server_version, pg_bin, server.environment.get("PATH"))
+    progress.phase("Reading the new database back", plan.script.size)
+    return check_fingerprint(
+        server,
+        tools,
+        metadata,
+        plan.script,
+        plan.dump,
+        clock=clock,
+        ignore=_kinds_at(plan.script, loaded.skipped_lines),
+        definitions=_same_words(plan, tools, metadata),
+        on_bytes=progress.advance,
+    )
 
 
 def check_fingerprint(
@@ -33,18 +67,20 @@ def check_fingerprint(
     *,
     clock: Clock,
     ignore: Set[str] = frozenset(),
+    definitions: bool = True,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> tuple[str, ...]:
     """Read the database that `server` names back, and compare: what differs, a sentence each; empty if all is there.
 
     `script` and `dump` are the backup's: tables whose digests differ are looked at row by row. `ignore` as in
-    `compare`. VerifyFailed if the backup has no fingerprint; raises what reading back raises.
+    `compare`; without `definitions` no objects are compared. VerifyFailed if the backup has no fingerprint; raises
+    what reading back raises.
     """
     expected = recorded_fingerprint(metadata)
     if expected is None:
         raise VerifyFailed(
             "The backup has no fingerprint to compare with: an older version or another program made it.",
-            "Restore it with its row counts checked (--check rows), which is the default.",
+            "Restore it with its rows counted, which is always done.",
         )
     found = read_back(server, tools, clock=clock, on_bytes=on_bytes)
     tables = dict(found.tables)
@@ -56,4 +92,25 @@ def check_fingerprint(
             # The dump is the one that was taken, so that it can be asked for the rows themselves.
             if same_rows(connection, script, dump, table):
                 tables[table] = wanted
-    return compare(expected, replace(found, tables=tables), ignore)
+    found = replace(found, tables=tables)
+    if not definitions:
+        expected, found = replace(expected, objects={}), replace(found, objects={})
+    return compare(expected, found, ignore)
+
+
+def _same_words(plan: DatabasePlan, tools: ClientTools, metadata: dict[str, Any]) -> bool:
+    """Whether definitions read the same: other versions of server or pg_dump write them in other words."""
+    database = metadata["database"]
+    server, client = database.get("server_version"), str(database.get("client_version", "")).split(".")[0]
+    return server is not None and server // 10_000 == plan.facts.server_version // 10_000 and client == str(tools.major)
+
+
+def _kinds_at(script: Script, lines: Set[int]) -> frozenset[str]:
+    """The kinds of objects, as a fingerprint has them, that statements at these lines of the dump belong to."""
+    statements = {item.line: item for item in script.items if isinstance(item, Statement)}
+    found = (statements.get(line) for line in lines)
+    return frozenset(
+        # What is no statement of the script stands in a run of large objects, of which only owners are left out.
+        OWNERS if item is None or owner_of(item.text, "utf-8") is not None else item.toc.type if item.toc else ""
+        for item in found
+    )

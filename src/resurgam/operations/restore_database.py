@@ -104,10 +104,11 @@ class DatabasePlan:
 
 @dataclass(frozen=True, slots=True)
 class LoadedDatabase:
-    """What was loaded: rows a table, and sentences on what the server did not take."""
+    """What was loaded: rows a table, and sentences on what the server did not take, with its lines in the dump."""
 
     rows: dict[TableName, int]
     warnings: tuple[str, ...]
+    skipped_lines: frozenset[int] = frozenset()
 
 
 @contextmanager
@@ -269,7 +270,8 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
     # From within: what catalogs of the whole server hold, such as its comment, is kept in the database's own encoding.
     with closing(beside.connect(options=quiet)) as session:
         refused = apply_properties(session, plan.fresh, plan.properties) if plan.properties else ()
-    return LoadedDatabase(report.rows, (*report.warnings, *refused))
+    skipped = frozenset(statement.line for statement in report.skipped_statements)
+    return LoadedDatabase(report.rows, (*report.warnings, *refused), skipped)
 
 
 def _without_event_triggers(facts: TargetFacts) -> str:
