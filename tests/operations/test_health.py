@@ -96,6 +96,18 @@ def test_failed_runs_are_counted_and_explained(scene: Scene) -> None:
         assert report.to_json()["trend"]["success_rate_30_days"] == 33.3
 
 
+def test_a_run_that_waited_began_when_its_worker_took_it_over(tmp_path: Path) -> None:
+    with service_of(tmp_path) as service:
+        service.folder.prepare()
+        job = service.state.jobs.submit("backup", "radiology", origin="api", actor="")
+        time.sleep(0.02)
+        service.state.jobs.take_over(job)
+        service.state.jobs.finish(job, "ok")
+        last = service.health().to_json()["last_run"]
+        begun = service.state.jobs.get(job).begun_at
+        assert begun is not None and last["started_at"] == begun.isoformat(timespec="milliseconds")
+
+
 def test_a_job_under_way_is_told_and_one_that_died_has_failed(tmp_path: Path) -> None:
     with service_of(tmp_path) as service:
         service.folder.prepare()

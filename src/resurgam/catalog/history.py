@@ -14,7 +14,7 @@ from resurgam.catalog.models import from_us
 from resurgam.catalog.models import jobs as table
 from resurgam.catalog.state_access import Access
 
-KINDS = ("backup", "delete", "drill", "prune", "restore", "verify")
+KINDS = ("backup", "delete", "drill", "prune", "restore", "undo", "verify")
 # A backup every ten minutes for 30 days is 4,320.
 _LOOKED_AT = 5000
 
@@ -79,14 +79,16 @@ class History:
 def _run(row: Any) -> Run:
     # The result of a success can be long, and is not needed.
     details = {} if row.outcome == "ok" else json.loads(row.details)
+    # A job that was asked for, and waited, ran from when its worker took it over.
+    begun_us = row.begun_us or row.started_us
     return Run(
         id=row.id,
         kind=row.kind,
         target=row.target,
         outcome=row.outcome,
-        started_at=from_us(row.started_us),
+        started_at=from_us(begun_us),
         finished_at=from_us(row.finished_us),
-        seconds=max(0, row.finished_us - (row.begun_us or row.started_us)) / 1e6,
+        seconds=max(0, row.finished_us - begun_us) / 1e6,
         reason=row.reason,
         hint=str(details.get("hint", "")),
         code=str(details.get("code", "")),
