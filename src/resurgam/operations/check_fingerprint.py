@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resurgam.clock import Clock
-from resurgam.errors import VerifyFailed
+from resurgam.errors import RestoreFailed, VerifyFailed
 from resurgam.operations.progress import Progress
 from resurgam.operations.restore_database import DatabasePlan, LoadedDatabase
 from resurgam.postgres.clients import ClientTools, find_clients
@@ -21,11 +21,34 @@ from resurgam.postgres.script import Script, Statement
 from resurgam.postgres.statements import owner_of
 from resurgam.postgres.taking import table_digest
 
+NO_FINGERPRINT = "The backup has no fingerprint to compare with: an older version or another program made it."
+_TOLD = 20
+
 
 def recorded_fingerprint(metadata: dict[str, Any]) -> Fingerprint | None:
     """What the backup says of its database; None if it says nothing, as older and foreign ones. Raises DamagedError."""
     found = metadata["database"].get("fingerprint")
     return None if found is None else Fingerprint.from_json(found)
+
+
+def require_equal(
+    plan: DatabasePlan,
+    loaded: LoadedDatabase,
+    metadata: dict[str, Any],
+    *,
+    pg_bin: Path | None,
+    clock: Clock,
+    progress: Progress,
+) -> None:
+    """RestoreFailed, with what differs, if the database that was loaded is not what was backed up."""
+    differences = check_loaded(plan, loaded, metadata, pg_bin=pg_bin, clock=clock, progress=progress)
+    if differences:
+        more = f" And {len(differences) - _TOLD} more." if len(differences) > _TOLD else ""
+        raise RestoreFailed(
+            f"The loaded database is not what was backed up: {' '.join(differences[:_TOLD])}{more} "
+            "The live database is untouched.",
+            "Use another backup; `resurgam verify` tells whether this one is damaged.",
+        )
 
 
 def check_loaded(
@@ -78,10 +101,7 @@ def check_fingerprint(
     """
     expected = recorded_fingerprint(metadata)
     if expected is None:
-        raise VerifyFailed(
-            "The backup has no fingerprint to compare with: an older version or another program made it.",
-            "Restore it with its rows counted, which is always done.",
-        )
+        raise VerifyFailed(NO_FINGERPRINT, "Restore it with its rows counted, which is always done.")
     found = read_back(server, tools, clock=clock, on_bytes=on_bytes)
     tables = dict(found.tables)
     with closing(server.connect(options="-c row_security=off")) as connection:

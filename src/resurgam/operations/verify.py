@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from resurgam.archive.entry import Entry, Kind, name_text
+from resurgam.archive.entry import Kind, name_text
 from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import Archive
 from resurgam.errors import VerifyFailed
 from resurgam.operations.inventory import megabytes
 from resurgam.operations.progress import Progress
+from resurgam.postgres.fingerprint import Fingerprint, compare
+from resurgam.postgres.outline import outline_of
 from resurgam.postgres.script import Script, ScriptScanner
+from resurgam.postgres.taking import Taker
+
+_NAMED = 20  # differences that are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class _Seen:
     trees: set[str] = field(default_factory=set)
     root_files: dict[str, int] = field(default_factory=dict)
     script: Script | None = None
+    fingerprint: Fingerprint | None = None
 
 
 def verify(archive: Archive, progress: Progress) -> VerifyResult:
@@ -111,19 +117,21 @@ def _walk(archive: Archive, dump: str, progress: Progress) -> _Seen:
             # Not every program writes an entry for a folder that holds something.
             seen.trees.add(path.split("/", 2)[1])
         if entry.kind is Kind.FILE and path == dump:
-            seen.script = _scan(entry, blocks, progress)
+            seen.script, seen.fingerprint = _scan(blocks, progress)
         else:
             for block in blocks:
                 progress.advance(len(block))
     return seen
 
 
-def _scan(entry: Entry, blocks: Iterator[bytes], progress: Progress) -> Script:
-    scanner = ScriptScanner(keep_statements=False)
+def _scan(blocks: Iterator[bytes], progress: Progress) -> tuple[Script, Fingerprint]:
+    taker = Taker()
+    scanner = ScriptScanner(keep_statements=False, observer=taker)
     for block in blocks:
         scanner.feed(block)
         progress.advance(len(block))
-    return scanner.finish()
+    script = scanner.finish()
+    return script, taker.fingerprint(script, {})
 
 
 def _check_dump(seen: _Seen, dump: str, metadata: dict[str, Any]) -> Iterator[str]:
@@ -141,6 +149,13 @@ def _check_dump(seen: _Seen, dump: str, metadata: dict[str, Any]) -> Iterator[st
     tables = database.get("tables")
     if tables is not None and tables != [[s or "", t, rows] for (s, t), rows in seen.script.rows.items()]:
         yield "The dump's tables and rows are not those that the metadata lists."
+    elif seen.fingerprint is not None and database.get("fingerprint") is not None:
+        # Materialized views are not in a dump.
+        expected = replace(Fingerprint.from_json(database["fingerprint"]), matviews={})
+        yield from compare(expected, seen.fingerprint)[:_NAMED]
+    outline = database.get("outline")
+    if outline is not None and outline != outline_of(seen.script):
+        yield "The dump's outline is not that of the dump."
 
 
 def _check_counts(seen: _Seen, metadata: dict[str, Any], foreign: bool) -> Iterator[str]:
