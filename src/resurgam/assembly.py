@@ -46,6 +46,7 @@ def retention_of(settings: Settings) -> Retention:
         settings.app_name,
         RetentionRules(settings.backup_retention_days, settings.max_backups, *keep),
         RetentionRules(settings.remote_backup_retention_days, settings.remote_max_backups, *keep),
+        settings.backup_shrink_limit,
     )
 
 

@@ -280,8 +280,8 @@ class Service:
             return run(self.progress)
         return self._recorded("delete", name, run, delete_ended)
 
-    def prune(self, *, dry_run: bool = False, wait: bool = False) -> PruneResult:
-        """Delete what retention no longer keeps."""
+    def prune(self, *, dry_run: bool = False, accept: bool = False, wait: bool = False) -> PruneResult:
+        """Delete what retention no longer keeps; with `accept` although a backup looked suspicious."""
         from resurgam.operations.clocks import clocks_agree
         from resurgam.operations.retention import prune
 
@@ -289,8 +289,8 @@ class Service:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
                 agree = clocks_agree(self.clock, self.folder, self.server)
-                pinned, now = self.state.pinned(), self.clock.now()
-                return prune(self.inventory, self.retention, pinned, now, clocks_agree=agree, dry_run=dry_run)
+                parts = (self.inventory, self.retention, self.state, self.clock.now())
+                return prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
 
         if dry_run:
             return run(self.progress)

@@ -51,7 +51,7 @@ def _operate(service: Any, kind: str, request: Mapping[str, Any]) -> None:
     elif kind == "verify":
         service.verify_all()
     elif kind == "prune":
-        service.prune(wait=wait)
+        service.prune(accept=bool(request.get("accept")), wait=wait)
     elif kind == "drill":
         service.drill(str(request.get("name") or "") or None)
     elif kind == "restore":

@@ -31,6 +31,7 @@ ROUTES: dict[str, dict[str, Role | None]] = {
     "/api/backups/restore": {"POST": "admin"},
     "/api/backups/restore/plan": {"POST": "admin"},
     "/api/backups/prune": {"POST": "admin"},
+    "/api/backups/drill": {"POST": "operator"},
     "/api/backups/schedule": {"GET": "viewer"},
     "/api/backups/audit": {"GET": "admin"},
     "/api/backups/verify/{backup_name}": {"POST": "operator"},

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resurgam.catalog.drills import Drill, DrillOutcome
 from resurgam.catalog.jobs import Outcome
 from resurgam.operations.inventory import megabytes
 from resurgam.policy.health import HealthFacts, HealthLimits, assess
@@ -47,6 +48,11 @@ JUST_NOW = ago(seconds=20)
 
 def scheduled(heartbeat: datetime | None = JUST_NOW, **more: Any) -> dict[str, Any]:
     return {"schedule": ScheduleFacts(heartbeat, **more)}
+
+
+def drill(outcome: DrillOutcome, **old: float) -> Drill:
+    report = {"differences": ["The table public.reports differs."]}
+    return Drill(1, "radiology_backup_20261101_000000", ago(**old), ago(**old), outcome, 3.0, 60.0, report, "", None)
 
 
 def remote(*locations: tuple[str, ...], problem: str = "") -> dict[str, Any]:
@@ -144,6 +150,14 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
     ("due for an hour", scheduled(overdue={"backup": ago(hours=1)}), {}),
     ("due for longer", scheduled(overdue={"backup": ago(hours=1, seconds=1)}), {"schedule_not_running": "critical"}),
     ("a fresh install is not nagged to verify", {**scheduled(verifies=True), "backups": daily(3)}, {}),
+    ("a drill passed", {"last_drill": drill("passed", days=34)}, {}),
+    ("a drill failed", {"last_drill": drill("failed", days=1)}, {"drill_failed": "critical"}),
+    ("a drill was not possible", {"last_drill": drill("error", days=1)}, {"drill_failed": "warning"}),
+    ("the last drill is old", {"last_drill": drill("passed", days=36)}, {"drill_old": "warning"}),
+    ("drills are scheduled and new", {**scheduled(drills=True), "backups": daily(9)}, {}),
+    ("never drilled, as planned", {**scheduled(drills=True), "backups": daily(37)}, {"drill_old": "warning"}),
+    ("never drilled, as nobody planned", {"backups": daily(37)}, {}),
+    ("expiry is frozen", {"frozen": ("x has 3 rows, 99 % fewer than y (300).",)}, {"expiry_frozen": "warning"}),
     ("never verified", {**scheduled(verifies=True), "backups": daily(9)}, {"never_verified": "warning"}),
     ("verifying is not scheduled", {**scheduled(), "backups": daily(9)}, {}),
     (

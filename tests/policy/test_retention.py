@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -196,3 +197,48 @@ def test_keep_rules_hold_while_the_cap_allows_their_sum(candidates: list[Candida
     for one in counted:
         months.setdefault(f"{one.taken_at:%Y-%m}", one)
     assert {months[month].name for month in sorted(months, reverse=True)[: rules.monthly]} <= stay
+
+
+def drilled(one: Candidate) -> Candidate:
+    return replace(one, drilled=True)
+
+
+def test_the_newest_three_drilled_ones_stay_however_old_and_whatever_the_cap() -> None:
+    old = [drilled(one) for one in daily(5, start=200)]
+    plan = plan_retention([*daily(10), *old], RetentionRules(days=30, max_backups=2), NOW)
+    assert kept(plan) == {"b0000", "b0200", "b0201", "b0202"}
+    assert "a drill restored" in reason(plan, "b0200")
+    plan = plan_retention([*daily(10), *old], RetentionRules(days=30, max_backups=50), NOW)
+    assert kept(plan) == {*(f"b{day:04}" for day in range(10)), "b0200", "b0201", "b0202"}
+
+
+def test_while_it_is_frozen_nothing_is_deleted() -> None:
+    plan = plan_retention(daily(60), RetentionRules(days=30, max_backups=5), NOW, frozen=True)
+    assert len(kept(plan)) == 60
+    assert reason(plan, "b0050") == "kept: nothing expires until somebody has looked (prune --accept)"
+
+
+CANDIDATES = st.lists(
+    st.builds(
+        Candidate,
+        name=st.text("abc", min_size=1, max_size=4),
+        sequence=st.integers(0, 30),
+        taken_at=st.integers(-400, 5).map(lambda days: NOW + timedelta(days=days)),
+        good=st.booleans(),
+        pinned=st.booleans(),
+        drilled=st.booleans(),
+    ),
+    max_size=20,
+    unique_by=lambda one: one.name,
+)
+
+
+@given(CANDIDATES, st.integers(1, 40), st.integers(1, 6), st.booleans())
+def test_drilled_ones_of_any_set(candidates: list[Candidate], days: int, most: int, agree: bool) -> None:
+    rules = RetentionRules(days=days, max_backups=most)
+    stay = kept(plan_retention(candidates, rules, NOW, agree))
+    ordered = sorted(candidates, key=lambda one: (one.sequence, one.taken_at, one.name), reverse=True)
+    assert {one.name for one in [one for one in ordered if one.good and one.drilled][:3]} <= stay
+    assert {one.name for one in candidates} == kept(plan_retention(candidates, rules, NOW, agree, frozen=True))
+    again = [one for one in candidates if one.name in stay]
+    assert kept(plan_retention(again, rules, NOW, agree)) == stay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
@@ -9,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from resurgam.api.call import caller_of, runtime_of
 from resurgam.api.errors import Answer, Refusal
-from resurgam.api.requests import PruneRequest, RestorePlanRequest, RestoreRequest, body_in
+from resurgam.api.requests import DrillRequest, PruneRequest, RestorePlanRequest, RestoreRequest, body_in
 from resurgam.api.routing import Operation, Routes
 from resurgam.api.running import run_job, start_job
 from resurgam.api.runtime import Runtime, slowly
@@ -26,11 +27,13 @@ from resurgam.api.schemas import (
 )
 from resurgam.api.schemas_jobs import Health, ScheduleShown
 from resurgam.api.schemas_restore import RestorePlanned
+from resurgam.catalog.catalog import BackupRecord
 from resurgam.errors import DamagedError
 from resurgam.jobs.recorded import Asked
 from resurgam.jobs.schedule import upcoming
 from resurgam.operations.inventory import plain_datetime
 from resurgam.operations.restore_plan import restore_wanted
+from resurgam.policy.as_of import newest_before, parse_moment
 from resurgam.service import DISABLED
 
 Name = Annotated[str, Path(description="The backup's name.", examples=["radiology_backup_20250104_143022"])]
@@ -126,10 +129,11 @@ async def verify(request: Request, backup_name: Name) -> Answer:
 def restore(request: Request, wait: Wait = False) -> Answer:
     """Start a restore in the background. **It replaces the live data**, which are kept beside; `confirm` must be true.
 
+    With `into`, `to_server`, `schemas`, `tables` or `paths` nothing live is touched: what they name comes beside it.
     The body is read as JSON whatever its Content-Type.
     """
     wanted = body_in(request, RestoreRequest)
-    record = runtime_of(request).listing.find(wanted.backup_name)
+    record = _named(runtime_of(request), wanted)
     if record.condition == "damaged":
         raise DamagedError(f"{record.name} can not be restored: {record.problem}", "Use another backup.")
     job = start_job(request, "restore", record.name, {"name": record.name, **wanted.asked()}, wait=wait)
@@ -145,6 +149,12 @@ def restore(request: Request, wait: Wait = False) -> Answer:
     )
 
 
+def _named(runtime: Runtime, wanted: RestorePlanRequest) -> BackupRecord:
+    if wanted.as_of:
+        return newest_before(runtime.listing.records(), parse_moment(wanted.as_of, UTC))
+    return runtime.listing.find(wanted.backup_name)
+
+
 async def plan_restore(request: Request) -> Answer:
     """What a restore would do, how long it should take, and everything that would refuse it; nothing is touched.
 
@@ -155,11 +165,26 @@ async def plan_restore(request: Request) -> Answer:
     asked = Asked("api", caller_of(request).name)
 
     def plan() -> Answer:
-        name = runtime.listing.find(wanted.backup_name).name
+        name = _named(runtime, wanted).name
         parts, wishes = restore_wanted(wanted.asked())
-        return Answer(runtime.service.on_behalf_of(asked).plan_restore(name, parts, wishes).to_json())
+        service = runtime.service.on_behalf_of(asked)
+        if wishes.beside:
+            return Answer(service.plan_beside(name, wishes).to_json())
+        return Answer(service.plan_restore(name, parts, wishes).to_json())
 
     return await slowly(plan)
+
+
+def drill(request: Request) -> Answer:
+    """Restore a backup for practice, in the background: into a scratch database and folder, which are removed again.
+
+    The job's result is the evidence; the job fails if anything differs from what was backed up.
+    """
+    runtime = runtime_of(request)
+    named = body_in(request, DrillRequest).backup_name
+    name = runtime.listing.find(named).name if named is not None else ""
+    job = start_job(request, "drill", name or runtime.service.settings.app_name, {"name": name})
+    return Answer({"message": "Drill started in background", "status": "processing", "job_id": job})
 
 
 def health(request: Request) -> Answer:
@@ -170,12 +195,14 @@ def health(request: Request) -> Answer:
 async def prune(request: Request, wait: Wait = False) -> Answer:
     """Delete what the retention no longer keeps, and wait for it; or, as a dry run, only say what that is."""
     runtime = runtime_of(request)
-    if body_in(request, PruneRequest).dry_run:
-        asked = Asked("api", caller_of(request).name)
-        planned = (await slowly(lambda: runtime.service.on_behalf_of(asked).prune(dry_run=True))).to_json()
+    wanted = body_in(request, PruneRequest)
+    if wanted.dry_run:
+        service = runtime.service.on_behalf_of(Asked("api", caller_of(request).name))
+        planned = (await slowly(lambda: service.prune(dry_run=True, accept=wanted.accept))).to_json()
         message = f"Prune would delete {planned['deleted']} backups"
         return Answer({"message": message, "prune": planned, "job_id": None})
-    job = await run_job(request, "prune", runtime.service.settings.app_name, {}, wait=wait)
+    asked = {"accept": wanted.accept}
+    job = await run_job(request, "prune", runtime.service.settings.app_name, asked, wait=wait)
     done = job.details.get("result", {})
     return Answer({"message": f"Prune deleted {done.get('deleted')} backups", "prune": done, "job_id": job.id})
 
@@ -251,6 +278,12 @@ def add_collection(routes: Routes) -> None:
             "prune",
             prune,
             Operation("pruneBackups", "backups", "admin", PruneAnswer, (409, 422), "prune", PruneRequest),
+        ),
+        (
+            "POST",
+            "drill",
+            drill,
+            Operation("drillBackup", "backups", "operator", Started, (404, 422), "drill", DrillRequest),
         ),
         ("GET", "schedule", schedule, Operation("getSchedule", "schedule", "viewer", ScheduleShown)),
     ):

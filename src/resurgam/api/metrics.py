@@ -38,6 +38,7 @@ class _Collector:
         yield from self._status()
         yield from self._backups()
         yield from self._runs()
+        yield from self._drills()
         yield from self._surroundings()
 
     def _gauge(self, name: str, documentation: str, labels: tuple[str, ...], samples: Samples) -> Metric:
@@ -131,6 +132,27 @@ class _Collector:
             "1 while a job of this kind is under way.",
             ("kind",),
             [((kind,), float(kind in running)) for kind in sorted({*KINDS, *running})],
+        )
+
+    def _drills(self) -> Iterator[Metric]:
+        drill = self._report.facts.last_drill
+        yield self._gauge(
+            "last_drill_timestamp_seconds",
+            "When the last drill ended, whatever came of it.",
+            (),
+            _moment(drill.finished_at if drill else None),
+        )
+        yield self._gauge(
+            "last_drill_success",
+            "1 if the last drill gave back what was backed up.",
+            (),
+            [((), float(drill.outcome == "passed"))] if drill else [],
+        )
+        yield self._gauge(
+            "drill_rto_seconds",
+            "How long a restore takes, by the last drill.",
+            (),
+            [((), drill.rto)] if drill and drill.rto is not None else [],
         )
 
     def _surroundings(self) -> Iterator[Metric]:

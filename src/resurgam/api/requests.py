@@ -91,6 +91,17 @@ class PruneRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"dry_run": True}})
 
     dry_run: StrictBool = Field(False, description="Only say what would be deleted.")
+    accept: StrictBool = Field(
+        False, description="Somebody has looked: backups that were suspicious count from now on like any other."
+    )
+
+
+class DrillRequest(BaseModel):
+    """Restore a backup for practice; no body at all means the newest good one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"backup_name": _WANTED["backup_name"]}})
+
+    backup_name: str | None = Field(None, max_length=250, description="The backup; without it the newest good one.")
 
 
 def body_of(model: type[BaseModel]) -> Callable[..., Any]:

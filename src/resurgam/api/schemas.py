@@ -279,6 +279,7 @@ class PruneOutcome(BaseModel):
 
     success: bool
     dry_run: bool
+    frozen: list[str]
     deleted: int
     freed_mb: float
     plan: list[Pruned]
@@ -292,6 +293,7 @@ class PruneAnswer(BaseModel):
         prune={
             "success": True,
             "dry_run": True,
+            "frozen": [],
             "deleted": 1,
             "freed_mb": 45.3,
             "plan": [

@@ -259,6 +259,9 @@ class Health(BaseModel):
         },
         last_success_at="2025-01-04T14:30:25.200+00:00",
         last_verified_at=None,
+        last_drill_at=None,
+        last_drill_outcome=None,
+        rto_seconds=None,
         next_scheduled_at=None,
         running_job_id=None,
     )
@@ -281,5 +284,8 @@ class Health(BaseModel):
     last_run: LastRun | None
     last_success_at: str | None
     last_verified_at: str | None
+    last_drill_at: str | None
+    last_drill_outcome: Literal["passed", "failed", "error"] | None
+    rto_seconds: float | None
     next_scheduled_at: str | None
     running_job_id: int | None

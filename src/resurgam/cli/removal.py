@@ -41,16 +41,27 @@ def delete(
     return exits.OK
 
 
-def prune(dry_run: DryRunOption = False, json: JsonOption = False) -> int:
-    """Delete what the retention no longer keeps."""
+def prune(
+    dry_run: DryRunOption = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="You have looked: suspicious backups count from now on like any other.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Delete what the retention no longer keeps.
+
+    Nothing is deleted while a backup is suspicious: much smaller than the one before, or one that failed its drill.
+    """
     face = Face(json)
     with face.service() as service:
         if dry_run:
-            result = service.prune(dry_run=True)
+            result = service.prune(dry_run=True, accept=accept)
         else:
-            with audited(service, "prune", service.settings.app_name) as noted:
-                result = service.prune()
+            with audited(service, "prune", service.settings.app_name, {"accept": accept}) as noted:
+                result = service.prune(accept=accept)
                 noted |= {"deleted": len(result.deleted), "errors": len(result.errors)}
+    if result.frozen:
+        face.warn(f"Nothing expires: {' '.join(result.frozen)} Look, then: resurgam prune --accept")
     face.answer(result.to_json(), "" if json else _prune_text(result))
     return exits.DEGRADED if result.errors else exits.OK
 

@@ -144,7 +144,7 @@ def back_up(
         pinned = state.pinned()
         copied, failures = copy_to_remote(inventory, retention, pinned, clock, progress)
         progress.phase("Applying the retention")
-        pruned = prune(inventory, retention, pinned, clock.now(), clocks_agree=taken.clocks_agree)
+        pruned = prune(inventory, retention, state, clock.now(), clocks_agree=taken.clocks_agree)
     return BackupResult(
         name=taken.name,
         archive_path=folder.archive_path(taken.name),

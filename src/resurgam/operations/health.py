@@ -23,6 +23,7 @@ from resurgam.errors import ResurgamError
 from resurgam.notify.channels import failing
 from resurgam.operations.listing import Listing
 from resurgam.operations.probe import Probe
+from resurgam.operations.retention import FROZEN
 from resurgam.policy.health_facts import ClockJump, Disk, HealthFacts, RemoteFacts, Running, ScheduleFacts, Trouble
 from resurgam.policy.schedule import Plan
 from resurgam.settings import Settings
@@ -156,6 +157,8 @@ def _with_history(
         running=tuple(Running(job.id, job.kind) for job in under_way if job.begun_at is not None),
         schedule=_schedule(plans, state, now) if plans else None,
         clock_jumps=() if jump is None else (ClockJump(jump.at, float(jump.data.get("seconds", 0))),),
+        last_drill=state.drills.last(),
+        frozen=tuple(frozen.data.get("reasons", ())) if (frozen := state.signs.get(FROZEN)) else (),
         unfinished_restores=tuple(one.restore_id for one in state.open_journals() if not one.alive),
     )
 
@@ -177,6 +180,7 @@ def _schedule(plans: Sequence[Plan], state: State | None, now: datetime) -> Sche
         next_due=next_due,
         overdue=overdue,
         verifies=any(plan.task == "verify" for plan in plans),
+        drills=any(plan.task == "drill" for plan in plans),
     )
 
 

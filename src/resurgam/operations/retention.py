@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from resurgam.catalog.catalog import BackupRecord
+from resurgam.catalog.state import State
 from resurgam.errors import NotFoundError, ResurgamError
 from resurgam.operations.inventory import Inventory, megabytes
+from resurgam.policy.health_reasons import UNSOUND
+from resurgam.policy.interlock import Standing, suspicions
 from resurgam.policy.retention import Candidate, Decision, RetentionRules, plan_retention
+
+# Signs of the state: the newest backup when somebody last looked; why nothing expires.
+ACCEPTED = "retention accepted"
+FROZEN = "retention frozen"
+# Verifications that are looked at for what they found of a backup.
+_VERIFIES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +34,11 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """Every decision, newest first; with `dry_run` nothing was deleted."""
+    """Every decision, newest first; with `dry_run` nothing was deleted. `frozen`: why nothing expires, if so."""
 
     dry_run: bool
     decisions: tuple[Pruned, ...]
+    frozen: tuple[str, ...] = ()
 
     @property
     def deleted(self) -> tuple[Pruned, ...]:
@@ -41,6 +52,7 @@ class PruneResult:
         return {
             "success": not self.errors,
             "dry_run": self.dry_run,
+            "frozen": list(self.frozen),
             "deleted": len(self.deleted),
             "freed_mb": megabytes(sum(one.size for one in self.deleted)),
             "plan": [
@@ -59,27 +71,107 @@ class PruneResult:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The rules of both locations, and whose backups they are for."""
+    """The rules of both locations, and whose backups they are for. `shrink_limit`: percent (policy/interlock.py)."""
 
     app_name: str
     local: RetentionRules
     remote: RetentionRules
+    shrink_limit: int = 50
 
 
 def prune(
     inventory: Inventory,
     retention: Retention,
-    pinned: frozenset[str],
+    state: State,
     now: datetime,
     *,
     clocks_agree: bool = True,
     dry_run: bool = False,
+    accept: bool = False,
 ) -> PruneResult:
-    """Plan for each location, then delete once. The caller holds the folder's lock and has refreshed the inventory."""
-    decisions = list(_prune_one(inventory, "local", retention, pinned, now, clocks_agree, dry_run))
+    """Plan for each location, then delete once. The caller holds the folder's lock and has refreshed the inventory.
+
+    While a backup is suspicious nothing is deleted; with `accept` somebody has looked, and it counts like any other.
+    """
+    if accept and not dry_run:
+        _accept(inventory, retention, state)
+    suspects = {} if accept else _suspects(inventory, retention, state)
+    if not dry_run:
+        _note_frozen(state, suspects)
+    verdicts = state.drills.verdicts()
+    known = _Known(
+        state.pinned(), frozenset(name for name, how in verdicts.items() if how == "passed"), frozenset(suspects)
+    )
+    decisions = list(_prune_one(inventory, "local", retention, known, now, clocks_agree, dry_run))
     if inventory.remote is not None and inventory.remote_readable:
-        decisions += _prune_one(inventory, "remote", retention, pinned, now, clocks_agree, dry_run)
-    return PruneResult(dry_run, tuple(decisions))
+        decisions += _prune_one(inventory, "remote", retention, known, now, clocks_agree, dry_run)
+    return PruneResult(dry_run, tuple(decisions), tuple(suspects.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the state knows of backups, by name."""
+
+    pinned: frozenset[str]
+    drilled: frozenset[str]
+    suspects: frozenset[str]
+
+
+def _own(inventory: Inventory, retention: Retention) -> list[BackupRecord]:
+    """Whole backups of the application, the newest first."""
+    return [one for one in inventory.records() if _ours(one, retention.app_name) and one.condition != "damaged"]
+
+
+def _suspects(inventory: Inventory, retention: Retention, state: State) -> dict[str, str]:
+    verdicts = state.drills.verdicts()
+    unsound = _unsound(state)
+    standings = []
+    for record in _own(inventory, retention):
+        failed = f"The drill of {record.name} failed." if verdicts.get(record.name) == "failed" else ""
+        failed = failed or (f"The verification of {record.name} failed." if record.name in unsound else "")
+        rows = _rows(inventory.catalog.metadata(record.name))
+        standings.append(Standing(record.name, record.sequence, record.taken_at, record.database_size, rows, failed))
+    return suspicions(standings, retention.shrink_limit, _accepted(state))
+
+
+def _unsound(state: State) -> set[str]:
+    """Backups whose own latest verification failed for what they are, not for what kept them from being read."""
+    settled: dict[str, bool] = {}
+    for run in state.history.last("verify", ("ok", "failed"), _VERIFIES):
+        settled.setdefault(run.target, run.outcome == "failed" and run.code in UNSOUND)
+    return {name for name, bad in settled.items() if bad}
+
+
+def _rows(metadata: Mapping[str, Any] | None) -> int | None:
+    """The rows that the metadata lists of its tables; None if it does not."""
+    database = (metadata or {}).get("database")
+    tables = database.get("tables") if isinstance(database, dict) else None
+    if not isinstance(tables, list):
+        return None
+    counts = [one[2] for one in tables if isinstance(one, list) and len(one) == 3 and type(one[2]) is int]
+    return sum(counts) if len(counts) == len(tables) else None
+
+
+def _accepted(state: State) -> tuple[int, datetime, str] | None:
+    sign = state.signs.get(ACCEPTED)
+    if sign is None:
+        return None
+    return int(sign.data["sequence"]), datetime.fromisoformat(sign.data["taken_at"]), str(sign.data["name"])
+
+
+def _accept(inventory: Inventory, retention: Retention, state: State) -> None:
+    newest = next(iter(_own(inventory, retention)), None)
+    if newest is not None:
+        taken_at = newest.taken_at.isoformat()
+        state.signs.put(ACCEPTED, {"sequence": newest.sequence, "taken_at": taken_at, "name": newest.name})
+
+
+def _note_frozen(state: State, suspects: Mapping[str, str]) -> None:
+    """For health, which has no time to read the metadata of every backup each minute."""
+    before = state.signs.get(FROZEN)
+    reasons = list(suspects.values())
+    if reasons != ([] if before is None else before.data.get("reasons")):
+        state.signs.put(FROZEN, {"reasons": reasons})
 
 
 def kept_remotely(inventory: Inventory, retention: Retention, pinned: frozenset[str], now: datetime) -> frozenset[str]:
@@ -94,7 +186,7 @@ def _prune_one(
     inventory: Inventory,
     location: str,
     retention: Retention,
-    pinned: frozenset[str],
+    known: _Known,
     now: datetime,
     clocks_agree: bool,
     dry_run: bool,
@@ -104,10 +196,13 @@ def _prune_one(
         for record in inventory.records()
         if location in record.locations and _ours(record, retention.app_name)
     }
-    candidates = [_candidate(record, pinned, location) for record in records.values()]
+    candidates = [
+        replace(_candidate(record, known.pinned, location), drilled=record.name in known.drilled)
+        for record in records.values()
+    ]
     rules = retention.local if location == "local" else retention.remote
     decided = []
-    for decision in plan_retention(candidates, rules, now, clocks_agree):
+    for decision in plan_retention(candidates, rules, now, clocks_agree, frozen=bool(known.suspects)):
         size = next(copy.size for copy in records[decision.name].copies if copy.location == location)
         error = ""
         if not decision.keep and not dry_run:

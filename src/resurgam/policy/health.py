@@ -53,7 +53,7 @@ class HealthReport:
     def to_json(self) -> dict[str, Any]:
         """The manual's answer with its keys, then what was added."""
         facts, newest = self.facts, self.newest
-        last = facts.last_end.get("backup")
+        last, drill = facts.last_end.get("backup"), facts.last_drill
         since = None if newest is None else _seconds(newest.taken_at, self.checked_at)
         return {
             "backup_enabled": facts.enabled,
@@ -74,6 +74,9 @@ class HealthReport:
             "last_run": None if last is None else _last_run(last),
             "last_success_at": _iso(_finished(facts, "backup") or (newest.taken_at if newest else None)),
             "last_verified_at": _iso(_finished(facts, "verify")),
+            "last_drill_at": _iso(drill.finished_at if drill else None),
+            "last_drill_outcome": drill.outcome if drill else None,
+            "rto_seconds": None if drill is None or drill.rto is None else round(drill.rto, 3),
             "next_scheduled_at": _iso(facts.schedule.next_due.get("backup") if facts.schedule else None),
             "running_job_id": facts.running[0].id if facts.running else None,
         }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from resurgam.catalog.catalog import BackupRecord
+    from resurgam.catalog.drills import Drill
     from resurgam.catalog.history import Run
 
 
@@ -32,12 +33,13 @@ class RemoteFacts:
 @dataclass(frozen=True, slots=True)
 class ScheduleFacts:
     """The built-in schedule: when the loop last said that it lives, when each task starts next, and since when one
-    should have started that nobody started; `verifies`: verifying is a task of it."""
+    should have started that nobody started; `verifies`, `drills`: such is a task of it."""
 
     heartbeat: datetime | None = None
     next_due: Mapping[str, datetime] = field(default_factory=dict)
     overdue: Mapping[str, datetime] = field(default_factory=dict)
     verifies: bool = False
+    drills: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +98,7 @@ class HealthFacts:
     clock_jumps: Sequence[ClockJump] = ()
     channels_failing: Sequence[str] = ()
     unfinished_restores: Sequence[str] = ()
+    last_drill: Drill | None = None
+    frozen: Sequence[str] = ()
     unavailable: Sequence[str] = ()
     troubles: Sequence[Trouble] = ()

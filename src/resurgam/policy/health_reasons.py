@@ -21,13 +21,14 @@ _HEARTBEAT = timedelta(minutes=5)
 _OVERDUE = timedelta(hours=1)
 _VERIFY = timedelta(days=8)
 _DAY = timedelta(days=1)
+_DRILL = 35 * 86400.0
 _LOW = 0.2
 # Where nobody could look, nobody can say that there is nothing.
 _UNSEEN = frozenset({"folder_unreadable", "folder_hangs"})
 # The target of a verification of every backup.
 _ALL = "all"
 # Codes of errors that say that a backup is not what it should be; others only kept it from being read.
-_UNSOUND = frozenset({"verify_failed", "archive", "damaged", "hostile"})
+UNSOUND = frozenset({"verify_failed", "archive", "damaged", "hostile"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +199,8 @@ def verify_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
         if run.outcome == "failed":
             found = {run.target} if run.target != _ALL else {name for name in names if name in run.reason}
             unsound = (found & names) - settled
-            if unsound or (run.target == _ALL and run.code not in (*_UNSOUND, "not_found")):
-                newest = run.code in _UNSOUND and view.newest is not None and view.newest.name in unsound
+            if unsound or (run.target == _ALL and run.code not in (*UNSOUND, "not_found")):
+                newest = run.code in UNSOUND and view.newest is not None and view.newest.name in unsound
                 hint = run.hint or "`resurgam verify NAME` looks again; `resurgam backup` takes another."
                 message = f"A verification failed: {run.reason}"
                 yield Reason("verify_failed", "critical" if newest else "warning", message, hint)
@@ -222,6 +223,40 @@ def verify_old(view: View, limits: HealthLimits) -> Iterator[Reason]:
     elif view.age(last.finished_at) > _VERIFY.total_seconds():
         days = view.age(last.finished_at) / _DAY.total_seconds()
         yield Reason("verify_old", "warning", f"The last successful verification is {days:.0f} days ago.", hint)
+
+
+def drill_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    drill = view.facts.last_drill
+    if drill is None or drill.outcome not in ("failed", "error"):
+        return
+    told = " ".join(str(one) for one in drill.report.get("differences", ())[:3]) or "no reason was kept."
+    if drill.outcome == "error":
+        message = f"The last drill, of {drill.backup}, could not be carried out: {told}"
+        yield Reason("drill_failed", "warning", message, "Mend the cause, and repeat it: `resurgam drill`.")
+        return
+    hint = f"`resurgam drill {drill.backup}` repeats it; is another backup sound? `resurgam drill NAME`"
+    yield Reason("drill_failed", "critical", f"The last drill, of {drill.backup}, failed: {told}", hint)
+
+
+def drill_old(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    """Where drills are scheduled, or one was ever done."""
+    schedule, drill = view.facts.schedule, view.facts.last_drill
+    if drill is None or drill.finished_at is None:
+        if schedule is not None and schedule.drills and view.good and view.age(view.good[-1].taken_at) > _DRILL:
+            message = "No backup was ever restored by a drill, and the first is five weeks old."
+            yield Reason("drill_old", "warning", message, "`resurgam drill` does it now.")
+    elif view.age(drill.finished_at) > _DRILL:
+        days = view.age(drill.finished_at) / _DAY.total_seconds()
+        hint = "`resurgam drill` does it now; BACKUP_DRILL_SCHEDULE every month."
+        yield Reason("drill_old", "warning", f"The last drill is {days:.0f} days ago.", hint)
+
+
+def expiry_frozen(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    if told := view.facts.frozen:
+        more = f" And {len(told) - 3} more." if len(told) > 3 else ""
+        message = f"No backup expires any more: {' '.join(told[:3])}{more}"
+        hint = "Is that as it should be? Then `resurgam prune --accept`; else an older backup has what is missing."
+        yield Reason("expiry_frozen", "warning", message, hint)
 
 
 def schedule_not_running(view: View, limits: HealthLimits) -> Iterator[Reason]:
@@ -290,15 +325,18 @@ RULES: tuple[Rule, ...] = (
     schedule_not_running,
     success_rate,
     verify_failed,
+    drill_failed,
     damaged_backup,
     clock_ahead,
     clock_jumped,
     low_space,
     remote_behind,
     last_run_degraded,
+    expiry_frozen,
     shrank,
     grew,
     verify_old,
+    drill_old,
     channel_failing,
 )
 

@@ -20,16 +20,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+# How many of the newest drilled backups stay.
+PROVED = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A backup as retention sees it. `taken_at` is aware; `good`: complete and readable, foreign ones too."""
+    """A backup as retention sees it. `taken_at` is aware; `good`: complete and readable, foreign ones too;
+    `drilled`: its latest drill passed."""
 
     name: str
     sequence: int
     taken_at: datetime
     good: bool
     pinned: bool = False
+    drilled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +58,32 @@ class Decision:
 
 
 def plan_retention(
-    candidates: Iterable[Candidate], rules: RetentionRules, now: datetime, clocks_agree: bool = True
+    candidates: Iterable[Candidate],
+    rules: RetentionRules,
+    now: datetime,
+    clocks_agree: bool = True,
+    *,
+    frozen: bool = False,
 ) -> tuple[Decision, ...]:
     """The fate of every candidate, newest first. `clocks_agree`: local, server's and store's, within an hour."""
     ordered = sorted(candidates, key=lambda one: (one.sequence, one.taken_at, one.name), reverse=True)
     newest_good = next((one for one in ordered if one.good), None)
     counted = [one for one in ordered if one.good and not one.pinned]
     selected = _selections([one for one in counted if one.taken_at <= now], rules)
+    proved = [one for one in ordered if one.good and one.drilled][:PROVED]
     wanted: dict[Candidate, str] = {}
     for one in counted:
         why = _why_wanted(one, rules, now, clocks_agree) or selected.get(one)
+        if why is None and one in proved:
+            why = "one of the newest that a drill restored"
         if why is None and one is newest_good:
             why = f"the newest good backup, which is never deleted, although {_age(one, now)} old"
         if why is not None:
             wanted[one] = why
     # sorted() is stable: within each rank the newest stay first.
-    claims = sorted(wanted, key=lambda one: (one is not newest_good, one not in selected))
-    within_cap = set(claims[: rules.max_backups])
+    claims = sorted(wanted, key=lambda one: (one is not newest_good, one not in proved, one not in selected))
+    least = sum(1 for one in claims if one is newest_good or one in proved)
+    within_cap = set(claims[: max(rules.max_backups, least)])
     decisions, number = [], 0
     for one in ordered:
         if not one.good:
@@ -80,6 +94,8 @@ def plan_retention(
             number += 1
             why = f"kept: {wanted[one]} and number {number} of at most {rules.max_backups}"
             decision = Decision(one.name, True, why)
+        elif frozen:
+            decision = Decision(one.name, True, "kept: nothing expires until somebody has looked (prune --accept)")
         elif one in wanted:
             why = f"deleted: {wanted[one]}, but at most {_count(rules.max_backups, 'backup')} may stay"
             decision = Decision(one.name, False, why)
