@@ -51,20 +51,27 @@ class Followed:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._keep()  # how far it came stands there for good
 
     def _follow(self) -> None:
         while not self._over.wait(_SECONDS):
-            with self._lock:
-                phase, done, total = self._phase, self._done, self._total
-            try:
-                cancelled = self._jobs.progress(self._job, phase, done, total)
-            except StateError as error:
-                self._warn(error)
+            cancelled = self._keep()
+            if cancelled is None:
                 return
             if cancelled and self._cancel is not None:
                 if not self._over.is_set():  # what has ended well is not cancelled
                     self._cancel()
                 return
+
+    def _keep(self) -> bool | None:
+        """Write how far it is; whether it is to be cancelled, None if the row can't be written."""
+        with self._lock:
+            phase, done, total = self._phase, self._done, self._total
+        try:
+            return self._jobs.progress(self._job, phase, done, total)
+        except StateError as error:
+            self._warn(error)
+            return None
 
     def _warn(self, error: StateError) -> None:
         self._log.warning(f"The progress of job {self._job} could not be kept: {error.message}", job=self._job)
