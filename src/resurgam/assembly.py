@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
-from resurgam.operations.backup import Application, Limits
+from resurgam.operations.backup import Application, BackupResult, Limits, back_up, refuse_unavailable
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
 from resurgam.operations.restore import Restoring
@@ -59,6 +59,31 @@ def places_of(settings: Settings) -> Places:
         trees=settings.backup_file_trees,
         own=_with_remote(settings, *own),
         scratch=settings.backup_dir,
+    )
+
+
+def back_up_by(
+    settings: Settings,
+    application: Application,
+    inventory: Inventory,
+    retention: Retention,
+    state: State,
+    clock: Clock,
+    progress: Progress,
+) -> BackupResult:
+    """Take a backup as the settings say."""
+    inventory.folder.prepare()
+    refuse_unavailable(settings.unavailable)
+    return back_up(
+        application,
+        inventory,
+        retention,
+        state,
+        clock=clock,
+        progress=progress,
+        limits=Limits(settings.backup_dump_timeout, settings.backup_lock_timeout),
+        hooks=settings.hooks,
+        pg_bin=settings.backup_pg_bin,
     )
 
 

@@ -27,6 +27,7 @@ from resurgam.jobs.ended import (
     verify_all_ended,
     verify_ended,
 )
+from resurgam.jobs.kept import Keeping
 from resurgam.jobs.line import in_line
 from resurgam.jobs.recorded import Asked, Boundary
 from resurgam.operations.inventory import Inventory
@@ -182,22 +183,11 @@ class Service:
 
     def backup(self, *, wait: bool = False) -> BackupResult:
         """Take a backup, copy it, prune. With `wait` it stands in line behind another run rather than being refused."""
-        from resurgam.operations.backup import Limits, back_up, refuse_unavailable
+        from resurgam.assembly import back_up_by
 
         def run(progress: Progress) -> BackupResult:
-            self.folder.prepare()
-            refuse_unavailable(self.settings.unavailable)
-            return back_up(
-                self.application,
-                self.inventory,
-                self.retention,
-                self.state,
-                clock=self.clock,
-                progress=progress,
-                limits=Limits(self.settings.backup_dump_timeout, self.settings.backup_lock_timeout),
-                hooks=self.settings.hooks,
-                pg_bin=self.settings.backup_pg_bin,
-            )
+            parts = (self.application, self.inventory, self.retention, self.state)
+            return back_up_by(self.settings, *parts, self.clock, progress)
 
         result = self._recorded("backup", self.settings.app_name, self._in_line(run, wait), backup_ended)
         if not self.settings.drills.each_backup:
@@ -371,6 +361,16 @@ class Service:
             return False
         return True
 
+    def keeping(self) -> Keeping:
+        """What restores kept, to be swept."""
+        return Keeping(self.state, self.folder, lambda: self.server, self.settings.restore_keep, self.clock, self.log)
+
+    def recorded(
+        self, kind: str, target: str, run: Callable[[Progress], Result], ended: Callable[[Result], Ended], *, wait: bool
+    ) -> Result:
+        """Run what another module of the service does (`keeping.py`), as a job."""
+        return self._recorded(kind, target, self._in_line(run, wait), ended)
+
     def _in_line(self, run: Callable[[Progress], Result], wait: bool) -> Callable[[Progress], Result]:
         return in_line(run, lambda: self.state, self.asked.job_id, self.clock) if wait else run
 
@@ -394,5 +394,7 @@ class Service:
 
                 self._announcer(Unopened(error.message)).unkept(kind, target, error)
             raise
+        if kind in ("backup", "restore"):
+            self.keeping().sweep()
         boundary = Boundary(state, self.log, self.asked, self.announcer)
         return boundary.run(kind, target, run, ended, self.progress)

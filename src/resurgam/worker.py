@@ -58,6 +58,11 @@ def _operate(service: Any, kind: str, request: Mapping[str, Any]) -> None:
         from resurgam.operations.restore_plan import restore_wanted
 
         service.restore(str(request["name"]), *restore_wanted(request), wait=wait)
+    elif kind == "undo":
+        from resurgam.keeping import undo
+
+        accept = bool(request.get("accept_changes"))
+        undo(service, str(request.get("restore_id") or ""), accept_changes=accept, wait=wait)
     else:
         raise UsageError(f"There is no job of the kind {kind}.")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from resurgam import keeping
 from resurgam.errors import RestoreRefused
 from resurgam.operations.kept import kept_sides
 from resurgam.operations.restore import Parts, RestoreResult
@@ -19,7 +20,6 @@ from resurgam.service import Service
 from tests.clusters import Database
 from tests.operations.backups import small_scene
 from tests.operations.scene import Scene
-from tests.operations.undoing import undo
 
 KEEP = 72 * 3600.0
 
@@ -65,7 +65,7 @@ def test_it_goes_after_its_time_and_not_before(restored: tuple[Scene, Service, R
     assert kept_sides(service.state, service.folder.path) == ()
     assert _sweep(service) == []
     with pytest.raises(RestoreRefused, match="its time was over"):
-        undo(service)
+        keeping.undo(service)
     assert scene.leftovers() == []
 
 
@@ -141,6 +141,6 @@ def test_a_folder_whose_removal_was_interrupted_goes_the_next_time(
     )
     shutil.rmtree(str(kept) + "/2025")
     with pytest.raises(RestoreRefused, match="not there any more"):
-        undo(service)
+        keeping.undo(service)
     _sweep(service)
     assert _places(scene, result) == set()

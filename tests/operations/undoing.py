@@ -6,8 +6,6 @@ import shutil
 import time
 
 from resurgam.demo.proof import Fingerprint
-from resurgam.operations.undo import Undoing, UndoPlan, UndoResult
-from resurgam.service import Service
 from tests.operations.scene import Scene
 
 
@@ -19,15 +17,3 @@ def accident(scene: Scene) -> Fingerprint:
     (scene.app / "uploads/new.txt").write_text("new")
     shutil.rmtree(scene.app / "uploads/odd names", ignore_errors=True)
     return scene.seen()
-
-
-def _undoing(service: Service) -> Undoing:
-    return Undoing(service.application, service.folder, lambda: service.state, service.clock, service.progress)
-
-
-def undo(service: Service, expected: str = "", *, accept_changes: bool = False) -> UndoResult:
-    return _undoing(service).undo(expected, accept_changes=accept_changes)
-
-
-def plan_undo(service: Service) -> UndoPlan:
-    return _undoing(service).plan()

@@ -73,9 +73,15 @@ class RestoreRequest(RestorePlanRequest):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {**_WANTED, "confirm": True}})
 
+    safety_backup: StrictBool | None = Field(
+        None, description="Take a backup of the present state first. Without it: as RESTORE_SAFETY_BACKUP says."
+    )
     confirm: StrictBool = Field(
         False, validate_default=True, description="Must be true, else nothing is done: the live data are replaced."
     )
+
+    def asked(self) -> dict[str, Any]:
+        return {**super().asked(), "safety": self.safety_backup}
 
     @field_validator("confirm")
     @classmethod

@@ -15,6 +15,7 @@ from resurgam.api.backups import add_collection, add_named
 from resurgam.api.jobs import add_jobs
 from resurgam.api.routing import Routes
 from resurgam.api.runtime import Runtime
+from resurgam.api.undo import add_undo
 from resurgam.service import Service
 
 
@@ -39,6 +40,7 @@ def backup_routes(runtime: Runtime, identified: Identify, *, guest: bool) -> Rou
     """Everything below /api."""
     routes = Routes(runtime, identified, guest=guest)
     add_collection(routes)
+    add_undo(routes)
     add_jobs(routes)
     add_archives(routes)
     add_named(routes)

@@ -156,6 +156,7 @@ class Runtime:
             dead,
             BootstrapChore(service.state, service.folder.path),
             HealthWatch(service, service.announcer),
+            service.keeping(),
             ScheduleChore(service.plans, service.state, runner, service.log, enabled=service.settings.backup_enabled),
         ]
 

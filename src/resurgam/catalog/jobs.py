@@ -27,7 +27,7 @@ Outcome = Literal["ok", "failed", "degraded", "refused", "cancelled"]
 JobState = Literal["queued", "running", "ok", "failed", "degraded", "refused", "cancelled"]
 Origin = Literal["cli", "api", "schedule", "python"]
 # They change the backup folder or the application, and so exclude each other.
-EXCLUSIVE = frozenset({"backup", "restore", "prune", "delete"})
+EXCLUSIVE = frozenset({"backup", "restore", "undo", "prune", "delete"})
 _KEPT_LINES = 500
 _DIED = "Its process ended without a word: killed, out of memory, or the machine stopped."
 

@@ -26,6 +26,7 @@ from resurgam.cli.restore import restore
 from resurgam.cli.schedule import schedule
 from resurgam.cli.serve import serve
 from resurgam.cli.setup import completion, demo, doctor, init
+from resurgam.cli.undo import undo
 from resurgam.errors import ResurgamError
 from resurgam.memory import use_one_arena
 from resurgam.stopping import StopSignals
@@ -49,6 +50,7 @@ for _command in (
     show,
     verify,
     restore,
+    undo,
     drill,
     delete,
     prune,

@@ -39,6 +39,9 @@ def restore(
             "is given to them).",
         ),
     ] = "fail",
+    no_safety_backup: Annotated[
+        bool, typer.Option("--no-safety-backup", help="Take no backup of the present state first.")
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -47,7 +50,7 @@ def restore(
     Database and files are loaded beside the live ones, checked, and swapped in. Without --yes the plan is shown first.
     """
     face = Face(json, quiet)
-    parts, wishes = _parts(only), _wishes(roles)
+    parts, wishes = _parts(only), _wishes(roles, no_safety_backup)
     dry_run = dry_run or plan_only
     if not (yes or dry_run):
         face.require_terminal()
@@ -69,12 +72,12 @@ def restore(
     return exits.OK
 
 
-def _wishes(roles: str) -> Wishes:
+def _wishes(roles: str, no_safety_backup: bool) -> Wishes:
     from resurgam.operations.restore import Wishes
 
     if roles not in ("fail", "create", "skip"):
         raise UsageError(f"--roles knows fail, create and skip, not {printable(roles)}; nothing was done.")
-    return Wishes(roles=cast("RoleChoice", roles))
+    return Wishes(roles=cast("RoleChoice", roles), safety=False if no_safety_backup else None)
 
 
 def _parts(only: str) -> Parts:
@@ -99,10 +102,13 @@ def _result_text(result: RestoreResult) -> str:
             f"  database   {count_text(len(result.loaded.rows), 'table')}, {count_text(rows, 'row')}; "
             f"not reachable for {seconds_text(result.offline)}"
         )
+    if result.safety_backup:
+        lines.append(f"  saved      the state before as the backup {result.safety_backup}")
     if result.previous_database:
         lines.append(f"  kept       the replaced database as {result.previous_database}")
     for kept in result.kept:
         before = "there was nothing before" if kept.previous is None else f"what was there is kept in {kept.previous}"
         lines.append(f"  restored   {kept.target}; {before}")
+    lines.append("`resurgam undo` takes this back.")
     lines.append("Restart the application, so that it opens new connections and reads its files again.")
     return "\n".join(map(printable, lines))

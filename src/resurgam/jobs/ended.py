@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from resurgam.operations.drill import DrillResult
     from resurgam.operations.restore import RestoreResult
     from resurgam.operations.retention import PruneResult
+    from resurgam.operations.undo import UndoResult
     from resurgam.operations.verify import VerifyResult
     from resurgam.operations.verify_all import VerifyAllResult
 
@@ -57,6 +58,10 @@ def drill_ended(result: DrillResult) -> Ended:
 
 def restore_ended(result: RestoreResult) -> Ended:
     return Ended("ok", f"{result.seconds:.1f} s", result.to_json())
+
+
+def undo_ended(result: UndoResult) -> Ended:
+    return Ended("ok", f"{result.plan.what}, {result.seconds:.1f} s", result.to_json())
 
 
 def prune_ended(result: PruneResult) -> Ended:

@@ -20,7 +20,8 @@ from resurgam.errors import DatabaseError, RestoreRefused, UsageError
 from resurgam.operations.backup import Application
 from resurgam.operations.config_diff import config_diffs
 from resurgam.operations.inventory import Inventory
-from resurgam.operations.kept import SWAP, mark_kept
+from resurgam.operations.kept import SWAP
+from resurgam.operations.kept_marks import mark_kept
 from resurgam.operations.progress import Progress
 from resurgam.operations.recovery import recover_restores, settle_restore
 from resurgam.operations.restore_database import (

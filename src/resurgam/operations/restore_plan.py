@@ -25,8 +25,8 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How to restore. `roles`: what to do with roles that the dump names and the server lacks. `safety`: take a backup of
-    the present state first; None: as RESTORE_SAFETY_BACKUP says.
+    """How to restore. `roles`: what to do with roles that the dump names and the server lacks. `safety`: take a backup
+    of the present state first; None: as RESTORE_SAFETY_BACKUP says.
 
     `into`: load the database under this new name, beside the live one, which stays; `to_server`: to another server,
     by the name of a service (pg_service.conf), or "setting" for RESTORE_DATABASE_URL.

@@ -17,7 +17,8 @@ from psycopg import sql
 
 from resurgam.catalog.state import State
 from resurgam.errors import StorageError
-from resurgam.operations.kept import Side, changed_since, is_there, kept_sides
+from resurgam.operations.kept import Side, kept_sides
+from resurgam.operations.kept_marks import changed_since, is_there
 from resurgam.operations.swap_paths import discard_staging
 from resurgam.postgres.connection import Server
 from resurgam.postgres.swap import maintenance_server

@@ -20,17 +20,8 @@ from resurgam.catalog.state import Journal, State
 from resurgam.clock import Clock
 from resurgam.errors import RestoreRefused, StorageError
 from resurgam.operations.backup import Application
-from resurgam.operations.kept import (
-    SWAP,
-    Side,
-    changed_since,
-    database_swap,
-    is_ours,
-    is_there,
-    mark_kept,
-    sides_of,
-    swap_steps,
-)
+from resurgam.operations.kept import SWAP, Side, database_swap, is_ours, sides_of, swap_steps
+from resurgam.operations.kept_marks import changed_since, is_there, mark_kept
 from resurgam.operations.progress import Progress
 from resurgam.operations.recovery import recover_restores, settle_restore
 from resurgam.operations.restore_lock import lock_database
