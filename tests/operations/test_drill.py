@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.opening import open_archive
+from resurgam.archive.writer import ArchiveWriter
 from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import NotFoundError, ResurgamError
 from resurgam.operations import drill as drill_module
@@ -63,6 +66,7 @@ def test_a_drill_of_the_demo_passes_and_leaves_evidence(drilled: tuple[Scene, st
     result = run(scene)
     assert (result.outcome, result.report["backup_name"], result.report["differences"]) == ("passed", name, [])
     assert scene.seen() == before
+    assert result.report["fingerprint"] == "equal"
     assert result.report["rows"] > 0 and result.report["files"] > 0
     assert set(result.report["phases"]) >= {"read", "load", "files", "assertions", "cleanup"}
     assert 0 < result.report["rto_seconds"] < 10
@@ -123,6 +127,44 @@ def test_an_assertion_that_does_not_hold_fails_the_drill(drilled: tuple[Scene, s
     assert said in " ".join(result.report["differences"])
     with scene.service() as service:
         assert service.state.jobs.latest(1)[0].outcome == "failed"
+
+
+def _edited(scene: Scene, edit: Callable[[bytes], bytes]) -> str:
+    """A later backup, sound in itself, that says of itself what the newest says, and whose dump was edited."""
+    with scene.service() as service:
+        name = service.backup().name
+        with open_archive(scene.backups / f"{name}.tar.gz") as archive:
+            metadata = archive.metadata()
+            wanted = metadata["database"]["file"].encode()
+            dump = b"".join(b"".join(blocks) for entry, blocks in archive.walk() if entry.path == wanted)
+    changed = edit(dump)
+    assert changed != dump
+    stamp = f"{int(name[-6:]) + 1:06}"
+    forged = f"{name[:-6]}{stamp}"
+    metadata |= {"backup_name": forged, "timestamp": forged[-15:], "files": {}, "configuration": {}}
+    path = scene.backups / f"{forged}.tar.gz"
+    with path.open("w+b") as file, ArchiveWriter(file.fileno(), forged, mtime_ns=0) as writer:
+        writer.add(Entry(b"config", Kind.FOLDER, 0o755))
+        writer.add_late(Entry(wanted, Kind.FILE, 0o600), [changed])
+        writer.finish(json.dumps(metadata).encode(), 0)
+    return forged
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda dump: dump.replace(b"\n7\tfinding", b"\n7\tfunding", 1),
+        lambda dump: dump.replace(b"\n7\t" + b"finding " * 20 + b"\n", b"\n", 1),
+        lambda dump: dump.replace(b"\n7\tfinding", b"\n7000\tx\n7\tfinding", 1),
+    ],
+    ids=["changed", "removed", "added"],
+)
+def test_one_row_of_the_dump_was_edited(database: Database, tmp_path: Path, edit: Callable[[bytes], bytes]) -> None:
+    scene = small_scene(database, tmp_path)
+    result = run(scene, _edited(scene, edit))
+    assert result.outcome == "failed"
+    assert "reports" in " ".join(result.report["differences"])
+    assert "users" not in " ".join(result.report["differences"])
 
 
 def test_references_to_files(database: Database, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from resurgam.clock import Clock
 from resurgam.durable import replace_file
 from resurgam.errors import ArchiveError, NotFoundError, RestoreFailed, RestoreRefused, ResurgamError, VerifyFailed
 from resurgam.operations.backup import Application, BackupResult
+from resurgam.operations.check_fingerprint import check_loaded, recorded_fingerprint
 from resurgam.operations.drill_assertions import Checked, Restored, check_assertions
 from resurgam.operations.drill_recovery import FOLDER, recover_drills, remove_scratch
 from resurgam.operations.drill_server import Site, site_of, where_of
@@ -75,7 +76,7 @@ class _Found:
     counts: dict[str, int] = field(default_factory=dict)
     checked: tuple[Checked, ...] = ()
     archive_digest: str = ""
-    fingerprint: str = "none"
+    fingerprint: str = "not compared"
     server_version: int | None = None
     problem: ResurgamError | None = None
 
@@ -192,16 +193,31 @@ class Drilling:
                 # Compared here, table by table, rather than refused in one word.
                 recorded = metadata["database"].get("tables")
                 plain = {**metadata, "database": {**metadata["database"], "tables": None}}
-                script = scan_dump(dump, plain, self.progress)
+                try:
+                    script = scan_dump(dump, plain, self.progress)
+                except (VerifyFailed, ArchiveError) as error:
+                    # Its outline does not fit: read whole, it tells which tables differ.
+                    found.differences.append(error.message)
+                    plain["database"]["outline"] = None
+                    script = scan_dump(dump, plain, self.progress)
             found.differences += table_differences(recorded, script.rows)
             target = site.server.named().at(scratch["database"])
-            plan, problems, _ = plan_database(target, script, dump, metadata, scratch["path"][-21:], roles=site.roles)
+            plan, problems, _ = plan_database(
+                target, script, dump, metadata, scratch["path"][-21:], roles=site.roles, live_side="new"
+            )
             if problems:
                 raise RestoreRefused(tuple(problems), "A restore there would be refused as well: mend these.")
             plan = replace(plan, fresh=scratch["database"])
             found.server_version = plan.facts.server_version
             with _timed(self.clock, found, "load"):
                 loaded = load_database(plan, self.connections, lambda step, data: None, self.progress)
+            if recorded_fingerprint(metadata) is not None:
+                with _timed(self.clock, found, "compare"):
+                    differ = check_loaded(
+                        plan, loaded, metadata, pg_bin=self.pg_bin, clock=self.clock, progress=self.progress
+                    )
+                found.fingerprint = "different" if differ else "equal"
+                found.differences += differ
         found.warnings += loaded.warnings
         found.counts |= {"tables": len(loaded.rows), "rows": sum(loaded.rows.values()), "dump_bytes": script.size}
         quiet = "-c event_triggers=off" if plan.facts.superuser and plan.facts.server_version >= 170_000 else ""
