@@ -18,6 +18,7 @@ from resurgam import __version__
 from resurgam.cli import audit, exits, notify, token
 from resurgam.cli.backup import backup
 from resurgam.cli.drill import drill
+from resurgam.cli.evidence import evidence
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.health import health
 from resurgam.cli.look import list_backups, show, verify
@@ -52,6 +53,7 @@ for _command in (
     restore,
     undo,
     drill,
+    evidence,
     delete,
     prune,
     pin,
