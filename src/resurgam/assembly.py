@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
+from resurgam.errors import UsageError
 from resurgam.operations.backup import Application, BackupResult, Limits, back_up, refuse_unavailable
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
@@ -17,8 +20,10 @@ from resurgam.operations.safety_backup import SafetyBackups
 from resurgam.policy.estimate import Timing
 from resurgam.policy.retention import RetentionRules
 from resurgam.postgres.connection import Server
-from resurgam.settings import Settings
+from resurgam.settings import Database, Settings
 from resurgam.sources.excludes import Excludes
+
+_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def application_of(settings: Settings, server: Server) -> Application:
@@ -60,6 +65,23 @@ def places_of(settings: Settings) -> Places:
         own=_with_remote(settings, *own),
         scratch=settings.backup_dir,
     )
+
+
+def other_server(settings: Settings, server: Server, name: str) -> Server:
+    """A server to restore to: `setting` for RESTORE_DATABASE_URL, else the name of a service. UsageError for neither.
+
+    A connection string is refused, and not repeated: it may hold a password, which has no place in an argument.
+    """
+    if name == "setting":
+        if settings.restore_database is None:
+            raise UsageError("RESTORE_DATABASE_URL is not set, so there is no other server; nothing was done.")
+        return replace(server, database=settings.restore_database)
+    if not _SERVICE.fullmatch(name):
+        raise UsageError(
+            "Another server is named by a service of pg_service.conf, or by `setting` for RESTORE_DATABASE_URL, not by "
+            "a connection string; nothing was done."
+        )
+    return replace(server, database=Database(None, None, None, None, None, (("service", name),)))
 
 
 def back_up_by(
@@ -120,6 +142,8 @@ def restoring_of(
         progress=progress,
         safety=safety_of(settings),
         earlier=earlier,
+        server_of=lambda name: other_server(settings, application.server, name),
+        pg_bin=settings.backup_pg_bin,
     )
 
 

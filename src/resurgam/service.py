@@ -20,6 +20,7 @@ from resurgam.jobs.dead import see_to_the_dead
 from resurgam.jobs.ended import (
     Ended,
     backup_ended,
+    beside_ended,
     delete_ended,
     drill_ended,
     prune_ended,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from resurgam.operations.health import Folders
     from resurgam.operations.listing import Listing
     from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring, Wishes
+    from resurgam.operations.restore_beside import BesideResult
+    from resurgam.operations.restore_plan import BesidePlan
     from resurgam.operations.retention import PruneResult, Retention
     from resurgam.operations.verify import VerifyResult
     from resurgam.operations.verify_all import VerifyAllResult
@@ -226,7 +229,6 @@ class Service:
         from resurgam.operations.verify_all import verify_all
 
         def run(progress: Progress) -> VerifyAllResult:
-            self.inventory.refresh()
             return verify_all(self.inventory, progress)
 
         if not self.folder.is_writable and self.asked.job_id is None:
@@ -235,16 +237,25 @@ class Service:
 
     def restore(self, name: str, parts: Parts, wishes: Wishes | None = None, *, wait: bool = False) -> RestoreResult:
         """Restore beside the live side, check, swap."""
-
-        def run(progress: Progress) -> RestoreResult:
-            self.folder.prepare()
-            return self._restoring(progress).restore(name, parts, wishes)
-
-        return self._recorded("restore", name, self._in_line(run, wait), restore_ended)
+        run = self._in_line(lambda progress: self._restoring(progress).restore(name, parts, wishes), wait)
+        return self._recorded("restore", name, run, restore_ended)
 
     def plan_restore(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
         """What a restore would do, how long it should take, and what stands in its way; nothing is touched."""
         return self._restoring(self.progress).plan(name, parts, wishes)
+
+    def restore_beside(self, name: str, wishes: Wishes, *, wait: bool = False) -> BesideResult:
+        """Restore what leaves everything live as it is: elsewhere, or tables, schemas and files under new names."""
+        from resurgam.operations.restore_beside import restore_beside
+
+        run = self._in_line(lambda progress: restore_beside(self._restoring(progress), name, wishes), wait)
+        return self._recorded("restore", name, run, beside_ended)
+
+    def plan_beside(self, name: str, wishes: Wishes) -> BesidePlan:
+        """What that would make, and what stands in its way; nothing is touched."""
+        from resurgam.operations.restore_beside import plan_beside
+
+        return plan_beside(self._restoring(self.progress), name, wishes)
 
     def drill(self, name: str | None = None) -> DrillResult:
         """Restore a backup, the newest good one unless named, where nobody is harmed, and judge the copy."""
@@ -295,13 +306,9 @@ class Service:
 
     def set_up(self) -> Iterator[str]:
         """Make the folders ready: BACKUP_DIR, the state, the remote folder's marker; a sentence for each."""
-        self.folder.prepare()
-        yield f"BACKUP_DIR {self.folder.path} is ready."
-        _ = self.state
-        yield f"The state {self.settings.backup_state_file} is ready."
-        if self.remote is not None:
-            self.remote.set_up()
-            yield f"REMOTE_BACKUP_PATH {self.remote.path} bears its marker file and may be written."
+        from resurgam.operations.set_up import set_up
+
+        return set_up(self.folder, lambda: self.state, self.remote)
 
     def doctor(self) -> tuple[Check, ...]:
         """Look at everything that backups and restores need; nothing is changed."""

@@ -57,7 +57,11 @@ def _operate(service: Any, kind: str, request: Mapping[str, Any]) -> None:
     elif kind == "restore":
         from resurgam.operations.restore_plan import restore_wanted
 
-        service.restore(str(request["name"]), *restore_wanted(request), wait=wait)
+        parts, wishes = restore_wanted(request)
+        if wishes.beside:
+            service.restore_beside(str(request["name"]), wishes, wait=wait)
+        else:
+            service.restore(str(request["name"]), parts, wishes, wait=wait)
     elif kind == "undo":
         from resurgam.keeping import undo
 

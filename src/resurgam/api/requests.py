@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Request
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     StrictBool,
     StrictStr,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -24,11 +25,14 @@ from starlette.requests import ClientDisconnect
 
 from resurgam.api.call import call_of
 from resurgam.api.errors import Refusal, invalid
+from resurgam.errors import UsageError
+from resurgam.operations.restore_plan import restore_wanted
 
 _LARGEST = 64 << 10
 Model = TypeVar("Model", bound=BaseModel)
 
-
+Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=300)]
+Path = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096)]
 _WANTED: dict[str, Any] = {
     "backup_name": "radiology_backup_20250104_143022",
     "restore_database": True,
@@ -42,7 +46,12 @@ class RestorePlanRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _WANTED})
 
-    backup_name: StrictStr = Field(min_length=1, max_length=100, description="As the list of backups shows it.")
+    backup_name: StrictStr = Field(
+        "", max_length=100, description="As the list of backups shows it. Needed unless there is `as_of`."
+    )
+    as_of: StrictStr = Field(
+        "", max_length=60, description="Instead: the newest backup from before that time, UTC unless it has an offset."
+    )
     restore_database: StrictBool = Field(True, description="Restore the database.")
     restore_config: StrictBool = Field(True, description="Restore the config files.")
     restore_files: StrictBool = Field(True, description="Restore the file trees.")
@@ -51,9 +60,28 @@ class RestorePlanRequest(BaseModel):
         description="Roles that the dump names and the server lacks: refuse, create (without login or password), or "
         "leave out what is given to them.",
     )
+    into: StrictStr = Field("", max_length=63, description="Load the database under this new name; the live one stays.")
+    to_server: StrictStr = Field(
+        "",
+        max_length=100,
+        description="Load the database on another server: a service of pg_service.conf, or `setting` for "
+        "RESTORE_DATABASE_URL.",
+    )
+    schemas: list[Name] = Field([], max_length=20, description="Bring these into the live database under new names.")
+    tables: list[Name] = Field([], max_length=20, description="The same for tables, beside the present ones.")
+    foreign_keys: StrictBool = Field(False, description="With `tables`: their foreign keys too, not checked.")
+    paths: list[Path] = Field(
+        [], max_length=20, description="Bring these files and folders of the backup, beside their live ones."
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
+        if bool(self.backup_name) == bool(self.as_of):
+            raise ValueError("either backup_name or as_of must be given")
+        try:
+            restore_wanted(self.asked())[1].check()
+        except UsageError as error:
+            raise ValueError(error.message) from None
         if not (self.restore_database or self.restore_config or self.restore_files):
             raise ValueError("nothing is to be restored: all three parts are false")
         return self
@@ -65,6 +93,12 @@ class RestorePlanRequest(BaseModel):
             "config": self.restore_config,
             "files": self.restore_files,
             "roles": self.roles,
+            "into": self.into,
+            "to_server": self.to_server,
+            "schemas": self.schemas,
+            "tables": self.tables,
+            "foreign_keys": self.foreign_keys,
+            "paths": self.paths,
         }
 
 
@@ -149,11 +183,12 @@ def parse(model: type[Model], raw: bytes) -> Model:
 def body_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The body's entry in the OpenAPI document."""
     schema = model.model_json_schema()
-    required = any(field.is_required() for field in model.model_fields.values())
+    # Of a restore's either the name or a moment: no field alone is required, and yet nothing will not do.
+    required = "as_of" in model.model_fields or any(field.is_required() for field in model.model_fields.values())
     if "confirm" in schema["properties"]:
         schema["properties"]["confirm"] |= {"const": True}
         schema["properties"]["confirm"].pop("default")
-        schema["required"] = [*schema["required"], "confirm"]
+        schema["required"] = [*schema.get("required", []), "confirm"]
     return {"required": required, "content": {"application/json": {"schema": schema}}}
 
 

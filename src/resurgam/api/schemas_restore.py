@@ -56,6 +56,15 @@ class PlannedDatabase(BaseModel):
     server: PlannedServer | None
 
 
+class PlannedNew(BaseModel):
+    """Something that is to be made beside what is live."""
+
+    kind: str = Field(description="database, schema, table or path")
+    source: str = Field(description="What of the backup it is.")
+    name: str = Field(description="What it will be called; the restore's own names end otherwise.")
+    where: str
+
+
 class RestorePlanned(BaseModel):
     """What a restore would do. It would be refused if there are `problems`, which are all there are."""
 
@@ -66,6 +75,7 @@ class RestorePlanned(BaseModel):
         dry_run=True,
         problems=["The server lacks extensions: vector."],
         warnings=[],
+        makes=[],
         database=None,
         config=["docker-compose.yml"],
         config_diffs={"docker-compose.yml": ["--- now", "+++ backup", "@@ -1 +1 @@", "-version: 2", "+version: 3"]},
@@ -82,6 +92,7 @@ class RestorePlanned(BaseModel):
     dry_run: Literal[True]
     problems: list[str]
     warnings: list[str]
+    makes: list[PlannedNew] = Field(description="Of a restore that leaves everything live as it is.")
     database: PlannedDatabase | None
     config: list[str] | None
     config_diffs: dict[str, list[str]]

@@ -49,6 +49,12 @@ NameArgument = Annotated[
         metavar="NAME", help="The backup's name, as `resurgam list` shows it.", autocompletion=complete_names
     ),
 ]
+OptionalName = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NAME]", help="The backup's name, as `resurgam list` shows it.", autocompletion=complete_names
+    ),
+]
 NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(

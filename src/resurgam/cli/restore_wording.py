@@ -1,4 +1,4 @@
-"""The plan of a restore, in words."""
+"""The plan of a restore and what came of it, in words."""
 
 from __future__ import annotations
 
@@ -8,15 +8,52 @@ from typing import TYPE_CHECKING
 from resurgam.cli.wording import count_text, moment_text, printable, seconds_text, size_text
 
 if TYPE_CHECKING:
+    from resurgam.operations.restore import RestoreResult
+    from resurgam.operations.restore_beside import BesideResult
     from resurgam.operations.restore_database import DatabasePlan
-    from resurgam.operations.restore_plan import RestorePlan
+    from resurgam.operations.restore_plan import BesidePlan, RestorePlan
 
 _SESSIONS = 10
 
 
-def plan_text(plan: RestorePlan) -> str:
+def plan_text(plan: RestorePlan | BesidePlan) -> str:
     """All of a plan: what would be done, what it needs, what to know, what stands in the way."""
+    from resurgam.operations.restore_plan import BesidePlan
+
     lines = [f"Restoring {plan.name}, taken {moment_text(plan.date)}, would:"]
+    lines += _beside(plan) if isinstance(plan, BesidePlan) else _whole(plan)
+    lines += [f"Warning: {warning}" for warning in plan.warnings]
+    if plan.problems:
+        lines.append("It would be refused, because")
+        lines += [f"  - {problem}" for problem in plan.problems]
+    return "\n".join(map(printable, lines))
+
+
+def result_text(result: RestoreResult | BesideResult) -> str:
+    """What was done."""
+    from resurgam.operations.restore_beside import BesideResult
+
+    return _beside_text(result) if isinstance(result, BesideResult) else _whole_text(result)
+
+
+def _beside(plan: BesidePlan) -> Iterator[str]:
+    for made in plan.made:
+        where = f" in {made.where}" if made.where else ""
+        yield f"  - make the {made.kind} {made.name}{where}, of the backup's {made.source}"
+    yield f"  - load or write {size_text(plan.size)}; everything live stays as it is"
+    yield _time(plan)
+
+
+def _beside_text(result: BesideResult) -> str:
+    lines = [f"Restored from {result.plan.name} in {seconds_text(result.seconds)}; everything live is as it was."]
+    for made in result.made:
+        where = f" in {made.where}" if made.where else ""
+        lines.append(f"  made       the {made.kind} {made.name}{where}")
+    return "\n".join(map(printable, lines))
+
+
+def _whole(plan: RestorePlan) -> list[str]:
+    lines: list[str] = []
     if plan.database is not None:
         lines += _database(plan.database)
     if plan.files is not None:
@@ -29,11 +66,7 @@ def plan_text(plan: RestorePlan) -> str:
     for name, diff in plan.config_diffs:
         lines.append(f"Changes in {name}:")
         lines += [f"    {line}" for line in diff]
-    lines += [f"Warning: {warning}" for warning in plan.warnings]
-    if plan.problems:
-        lines.append("It would be refused, because")
-        lines += [f"  - {problem}" for problem in plan.problems]
-    return "\n".join(map(printable, lines))
+    return lines
 
 
 def _database(plan: DatabasePlan) -> Iterator[str]:
@@ -57,8 +90,28 @@ def _database(plan: DatabasePlan) -> Iterator[str]:
         yield f"  - go from PostgreSQL {plan.script.dumped_from} to {around.server_version}"
 
 
-def _time(plan: RestorePlan) -> str:
+def _time(plan: RestorePlan | BesidePlan) -> str:
     if plan.estimate.seconds is None:
         return "How long that takes is not known: nothing was restored here yet."
     earlier = count_text(plan.estimate.runs, "earlier restore")
     return f"That should take about {seconds_text(plan.estimate.seconds)}, going by {earlier}."
+
+
+def _whole_text(result: RestoreResult) -> str:
+    lines = [f"Restored {result.plan.name} in {seconds_text(result.seconds)}."]
+    if result.loaded is not None:
+        rows = sum(result.loaded.rows.values())
+        lines.append(
+            f"  database   {count_text(len(result.loaded.rows), 'table')}, {count_text(rows, 'row')}; "
+            f"not reachable for {seconds_text(result.offline)}"
+        )
+    if result.safety_backup:
+        lines.append(f"  saved      the state before as the backup {result.safety_backup}")
+    if result.previous_database:
+        lines.append(f"  kept       the replaced database as {result.previous_database}")
+    for kept in result.kept:
+        before = "there was nothing before" if kept.previous is None else f"what was there is kept in {kept.previous}"
+        lines.append(f"  restored   {kept.target}; {before}")
+    lines.append("`resurgam undo` takes this back.")
+    lines.append("Restart the application, so that it opens new connections and reads its files again.")
+    return "\n".join(map(printable, lines))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resurgam.operations.deletion import DeleteResult
     from resurgam.operations.drill import DrillResult
     from resurgam.operations.restore import RestoreResult
+    from resurgam.operations.restore_beside import BesideResult
     from resurgam.operations.retention import PruneResult
     from resurgam.operations.undo import UndoResult
     from resurgam.operations.verify import VerifyResult
@@ -58,6 +59,10 @@ def drill_ended(result: DrillResult) -> Ended:
 
 def restore_ended(result: RestoreResult) -> Ended:
     return Ended("ok", f"{result.seconds:.1f} s", result.to_json())
+
+
+def beside_ended(result: BesideResult) -> Ended:
+    return Ended("ok", f"{len(result.made)} made beside, {result.seconds:.1f} s", result.to_json())
 
 
 def undo_ended(result: UndoResult) -> Ended:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 from resurgam.archive.opening import open_archive
 from resurgam.catalog.catalog import BackupRecord, Catalog, Description, StoredFile
 from resurgam.errors import NotFoundError, ResurgamError, StorageError
+from resurgam.policy.as_of import newest_before, parse_moment
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import SUFFIX, FoundArchive, is_backup_name
 from resurgam.stores.mounted import RemoteFolder
@@ -75,6 +76,15 @@ class Inventory:
             shown = "".join(c if c.isprintable() else "?" for c in name[:100])
             raise NotFoundError(f"There is no backup named {shown!r}.", "`resurgam list` shows those there are.")
         return record
+
+    def as_of(self, moment: str, zone: tzinfo | None = None) -> BackupRecord:
+        """The backup that holds the state as of a moment, of the machine's own zone if it says none and `zone` is None.
+
+        UsageError if it is no moment, NotFoundError if there is no backup from before it.
+        """
+        wanted = parse_moment(moment, zone)
+        self.refresh()
+        return newest_before(self.records(), wanted)
 
     def path_of(self, record: BackupRecord, location: str | None = None) -> Path:
         """The file of the best copy, or of the one in `location`."""

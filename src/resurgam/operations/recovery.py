@@ -28,7 +28,10 @@ def recover_restores(state: State, server: Server, folder: Path) -> tuple[str, .
     RestoreFailed if something could not be put back; the journal then stays open for the next start.
     """
     return tuple(
-        _settle(state, server, journal) for journal in state.open_journals() if not _elsewhere(journal, folder)
+        _settle(state, server, journal)
+        for journal in state.open_journals()
+        # What went to another server can be settled only there (restore_beside.py).
+        if not _elsewhere(journal, folder) and "to_server" not in journal.plan
     )
 
 

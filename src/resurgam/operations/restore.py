@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from resurgam.archive.opening import open_archive
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, RestoreRefused, UsageError
 from resurgam.operations.backup import Application
+from resurgam.operations.check_fingerprint import NO_FINGERPRINT, recorded_fingerprint, require_equal
 from resurgam.operations.config_diff import config_diffs
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.kept import SWAP
@@ -39,6 +41,7 @@ from resurgam.operations.restore_plan import Parts, RestorePlan, Wishes
 from resurgam.operations.safety_backup import SafetyBackups, take_safety_backup
 from resurgam.operations.swap_paths import Kept, swap_in
 from resurgam.policy.estimate import Timing, estimate
+from resurgam.postgres.connection import Server
 from resurgam.postgres.roles import drop_roles
 from resurgam.postgres.snapshot import Connection
 from resurgam.postgres.swap import database_oid, swap_databases
@@ -94,11 +97,13 @@ class Restoring:
     clock: Clock
     progress: Progress
     safety: SafetyBackups
-    earlier: Callable[[], Sequence[Timing]] = tuple
+    earlier: Callable[[], Sequence[Timing]]
+    server_of: Callable[[str], Server]
+    pg_bin: Path | None
 
     def plan(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
         """Only the plan: what would change, how long it should take, and what stands in the way. Touches nothing."""
-        with self._opened(name, parts, wishes or Wishes()) as (archive, plan, _):
+        with self.opened(name, parts, wishes or Wishes()) as (archive, plan, _):
             diffs = config_diffs(archive, plan.files.config, self.places.app_dir) if plan.files else ()
             return replace(plan, config_diffs=diffs, estimate=estimate(plan.size, self.earlier()))
 
@@ -112,7 +117,7 @@ class Restoring:
             wishes = wishes or Wishes()
             safe = self.safety.wanted if wishes.safety is None else wishes.safety
             holder = self._lock(locks, needed=parts.database) if parts.database or safe else None
-            with self._opened(name, parts, wishes) as (archive, plan, restore_id):
+            with self.opened(name, parts, wishes) as (archive, plan, restore_id):
                 if plan.problems:
                     raise RestoreRefused(plan.problems, "Mend these and restore again.")
                 safety: str | None = None
@@ -120,8 +125,8 @@ class Restoring:
                 if safe:
                     about = (self.application, self.inventory, holder, self.clock, self.progress)
                     safety, told = take_safety_backup(self.safety, *about)
-                with _roles_taken_back(plan.database):
-                    loaded, kept, offline = self._execute(archive, plan, restore_id, locks, state)
+                with roles_taken_back(plan.database):
+                    loaded, kept, offline = self._execute(archive, plan, wishes, restore_id, locks, state)
         replaced = plan.database.previous if plan.database and plan.database.replaces else None
         return RestoreResult(
             plan=plan,
@@ -144,8 +149,8 @@ class Restoring:
             return None  # files are restored without it
 
     @contextmanager
-    def _opened(self, name: str, parts: Parts, wishes: Wishes) -> Iterator[tuple[Archive, RestorePlan, str]]:
-        """The archive and the plan, open until the block ends."""
+    def opened(self, name: str, parts: Parts, wishes: Wishes) -> Iterator[tuple[Archive, RestorePlan, str]]:
+        """The archive, the plan and an id for the restore; the archive is open until the block ends."""
         if not (parts.database or parts.config or parts.files):
             raise UsageError("Nothing was asked for: database, config and files are all switched off.")
         self.inventory.refresh()
@@ -160,9 +165,19 @@ class Restoring:
             if parts.database:
                 dump = cleanup.enter_context(open_dump(archive, metadata, self.places.scratch))
                 script = scan_dump(dump, metadata, self.progress)
+                server = self.target(wishes, metadata) if wishes.elsewhere else self.application.server
+                side: Literal["replaced", "new", "kept"] = "new" if wishes.elsewhere else "kept"
                 database, problems, warnings = plan_database(
-                    self.application.server, script, dump, metadata, restore_id, roles=wishes.roles
+                    server,
+                    script,
+                    dump,
+                    metadata,
+                    restore_id,
+                    roles=wishes.roles,
+                    live_side=side if wishes.beside else "replaced",
                 )
+                if wishes.full_check and recorded_fingerprint(metadata) is None:
+                    problems = (*problems, NO_FINGERPRINT)
             if parts.config or parts.files:
                 files, more, told = plan_files(
                     archive, self.places, config=parts.config, files=parts.files, metadata=metadata
@@ -171,8 +186,16 @@ class Restoring:
             date = str(metadata.get("datetime", ""))[:19]
             yield archive, RestorePlan(record.name, date, parts, database, files, problems, warnings), restore_id
 
+    def target(self, wishes: Wishes, metadata: Mapping[str, Any]) -> Server:
+        """Where a database goes that is not to replace the live one."""
+        server = self.server_of(wishes.to_server) if wishes.to_server else self.application.server
+        name = wishes.into or metadata["database"].get("name")
+        if not isinstance(name, str) or not name:
+            raise UsageError("The backup does not say what its database was called: give a name; nothing was done.")
+        return server.at(name)
+
     def _execute(
-        self, archive: Archive, plan: RestorePlan, restore_id: str, locks: ExitStack, state: State
+        self, archive: Archive, plan: RestorePlan, wishes: Wishes, restore_id: str, locks: ExitStack, state: State
     ) -> tuple[LoadedDatabase | None, tuple[Kept, ...], float]:
         """Load, stage, swap. Journalled step by step; on failure everything is put back before the cause is raised."""
 
@@ -187,6 +210,15 @@ class Restoring:
         try:
             if database is not None:
                 loaded = load_database(database, self.connections, journal, self.progress)
+                if wishes.full_check:
+                    require_equal(
+                        database,
+                        loaded,
+                        archive.metadata(),
+                        pg_bin=self.pg_bin,
+                        clock=self.clock,
+                        progress=self.progress,
+                    )
             if plan.files is not None:
                 staged = stage_files(plan.files, archive, self.places, restore_id, journal, self.progress)
             self.progress.phase("Swapping")
@@ -210,7 +242,7 @@ class Restoring:
 
 
 @contextmanager
-def _roles_taken_back(plan: DatabasePlan | None) -> Iterator[None]:
+def roles_taken_back(plan: DatabasePlan | None) -> Iterator[None]:
     """Drop the roles that were made for a restore which then failed; one that something refers to stays."""
     try:
         yield

@@ -24,7 +24,7 @@ from resurgam.durable import write_all
 from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageError, VerifyFailed
 from resurgam.operations.progress import Progress
 from resurgam.operations.verify import dump_name
-from resurgam.postgres.connection import Server, short_name
+from resurgam.postgres.connection import NAME_LENGTH, Server, short_name
 from resurgam.postgres.loadcheck import (
     TargetFacts,
     check_script,
@@ -52,6 +52,7 @@ _READ = 4 << 20
 _TRIES = 200
 _TRY_SECONDS = 0.05
 Journal = Callable[[str, dict[str, Any]], None]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +173,12 @@ def plan_database(
     restore_id: str,
     *,
     roles: Literal["fail", "create", "skip"] = "fail",
+    live_side: Literal["replaced", "new", "kept"] = "replaced",
 ) -> tuple[DatabasePlan, tuple[str, ...], tuple[str, ...]]:
     """The plan, the problems that refuse it, and warnings. Asks the server and touches nothing.
 
-    `roles`: what to do with those that the dump names and the server lacks.
+    `roles`: what to do with those that the dump names and the server lacks. `live_side`: the database is swapped in
+    for the live one; is to get a name that must be free; or is only loaded, and nothing is swapped.
     """
     server = server.named()
     maintenance = maintenance_server(server)
@@ -212,13 +215,23 @@ def plan_database(
         )
         problems = (
             *creation_problems(connection, properties),
-            *replacement_problems(connection, live),
+            *_live_problems(connection, live, live_side, exists=oid is not None),
             *surrounding_problems(connection, around, live, script.size),
             *creation_refusals(connection, create, facts),
             *problems,
         )
         told = surrounding_warnings(around, live, script.size, script.dumped_from, properties)
     return plan, problems, (*warnings, *told, *_told_of(script, create))
+
+
+def _live_problems(connection: Connection, live: str, live_side: str, *, exists: bool) -> Iterator[str]:
+    if live_side == "replaced":
+        yield from replacement_problems(connection, live)
+    elif live_side == "new":
+        if not live or "\0" in live or len(live.encode("utf-8", "surrogateescape")) > NAME_LENGTH:
+            yield f"A database's name has 1 to {NAME_LENGTH} bytes, and no NUL."
+        elif exists:
+            yield f"There is a database {live} already, and only the live one is ever replaced: use another name."
 
 
 def _missing_roles(script: Script, facts: TargetFacts, properties: Properties | None) -> MissingRoles:

@@ -141,7 +141,7 @@ def stage_files(
     def fill(staged: Path, prefix: bytes) -> None:
         entries = archive.contents(lambda entry: entry.path.startswith(prefix) or entry.path + b"/" == prefix)
         limits = ExtractLimits(bytes=shutil.disk_usage(staged).free + plan.sparse)
-        outside = _outside(archive) if isinstance(archive, NativeArchive) else None
+        outside = outside_of(archive) if isinstance(archive, NativeArchive) else None
         report = extract(entries, prefix, staged, limits=limits, own=own, progress=progress.advance, outside=outside)
         reports.append(report)
 
@@ -181,7 +181,7 @@ def _config_staging(places: Places, restore_id: str, journal: Journal) -> Path:
         return make_staging(target, restore_id)
 
 
-def _outside(archive: NativeArchive) -> Callable[[bytes], tuple[Entry, Iterable[bytes]]]:
+def outside_of(archive: NativeArchive) -> Callable[[bytes], tuple[Entry, Iterable[bytes]]]:
     """For hard links between two trees: the linked file's bytes."""
 
     def read(path: bytes) -> tuple[Entry, Iterable[bytes]]:

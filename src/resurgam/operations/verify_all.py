@@ -28,6 +28,7 @@ def verify_all(inventory: Inventory, progress: Progress) -> VerifyAllResult:
 
     VerifyFailed names all that are not sound; NotFoundError if there is no backup at all.
     """
+    inventory.refresh()
     sound, size, problems = [], 0, []
     records = inventory.records()
     for record in records:

@@ -140,6 +140,28 @@ class Dump:
         return kind(f"pg_dump {self._tools.version} {how}: {said}", "Nothing was published, and nothing was pruned.")
 
 
+def dump_parts(server: Server, tools: ClientTools, options: Sequence[str], fd: int) -> None:
+    """Write a plain dump of what `options` select into an open file. ClientToolError if pg_dump fails."""
+    with server.tool_access() as access:
+        command: list[str | Path] = [
+            tools.pg_dump,
+            "--no-password",
+            "--no-publications",
+            "--no-subscriptions",
+            f"--file=/dev/fd/{fd}",
+            f"--dbname={access.conninfo}",
+            *options,
+        ]
+        process = _start(command, access.environment, (*access.pass_fds, fd))
+        try:
+            _, err = process.communicate()
+        finally:
+            processes.end(process)
+    if process.returncode != 0:
+        said = " ".join(err.decode("utf-8", "backslashreplace").split())
+        raise ClientToolError(f"pg_dump {tools.version} failed: {said}", "The live database is as it was.")
+
+
 def dump_globals(server: Server, tools: ClientTools) -> bytes:
     """Roles, their settings and memberships, and tablespaces, as far as the role may read them; no password hashes.
 

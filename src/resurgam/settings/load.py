@@ -13,7 +13,7 @@ from pathlib import Path
 
 from resurgam.errors import SettingsError
 from resurgam.settings import variables as v
-from resurgam.settings.connection import read_connection
+from resurgam.settings.connection import read_connection, read_place
 from resurgam.settings.layers import Layer, Reader, did_you_mean, dotenv_layer, environment_layer, toml_layer
 from resurgam.settings.load_service import read_service
 from resurgam.settings.model import ConfigFile, FileTree, Settings
@@ -132,6 +132,7 @@ def _build(
         restore_connections=reader.optional(v.RESTORE_CONNECTIONS) or min(4, os.cpu_count() or 1),
         restore_keep=reader.value(v.RESTORE_KEEP),
         restore_safety_backup=reader.value(v.RESTORE_SAFETY_BACKUP),
+        restore_database=read_place(reader, v.RESTORE_DATABASE_URL),
         **read_service(reader),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,

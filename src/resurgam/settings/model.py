@@ -111,6 +111,7 @@ class Settings:
     health: HealthLimits = field(default_factory=HealthLimits)
     drills: DrillRules = field(default_factory=DrillRules)
     backup_shrink_limit: int = 50
+    restore_database: Database | None = None
     on_shutdown: Literal["cancel", "finish"] = "cancel"
     config_path: Path | None = None
     env_path: Path | None = None

@@ -144,6 +144,11 @@ DATABASE_URL = SecretVariable(
     "DATABASE_URL",
     "`postgresql://USER:PASSWORD@HOST:PORT/NAME?sslmode=…`, also as SQLAlchemy writes it (`postgresql+psycopg2://`).",
 )
+RESTORE_DATABASE_URL = SecretVariable(
+    "RESTORE_DATABASE_URL",
+    "Another server that `restore --to-server setting` loads into, as a URL like DATABASE_URL's; the name of its "
+    "database does not count.",
+)
 PGPASSWORD = SecretVariable("PGPASSWORD", "libpq's variable for the password.")
 
 # libpq's variables that stand in for a DB_* value; every other PG* is libpq's own affair.
@@ -179,6 +184,7 @@ GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = 
             BACKUP_LOCK_TIMEOUT,
             BACKUP_DUMP_TIMEOUT,
             RESTORE_CONNECTIONS,
+            RESTORE_DATABASE_URL,
             RESTORE_KEEP,
             RESTORE_SAFETY_BACKUP,
         ),
