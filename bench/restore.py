@@ -15,7 +15,7 @@ from bench.lab import DATABASE, Lab
 def run(lab: Lab, pairs: int, peers: int) -> list[report.Line]:
     """Measure in pairs whose order alternates; every restore meets the live database, as in an accident."""
     name, _ = make_backup(lab)
-    ours, plain, peaks = [], [], []
+    ours, plain, full, peaks = [], [], [], []
     for number in range(pairs):
         if number % 2:
             plain.append(_psql(lab))
@@ -24,14 +24,19 @@ def run(lab: Lab, pairs: int, peers: int) -> list[report.Line]:
         peaks.append(done.memory)
         if not number % 2:
             plain.append(_psql(lab))
-        print(f"  pair {number + 1}: ours {ours[-1]:.2f} s, psql {plain[-1]:.2f} s", flush=True)
+        done = _restore(lab, name, "--check", "full")
+        full.append(done.seconds)
+        peaks.append(done.memory)
+        said = f"ours {ours[-1]:.2f} s, with the whole fingerprint {full[-1]:.2f} s, psql {plain[-1]:.2f} s"
+        print(f"  pair {number + 1}: {said}", flush=True)
     lines = [
-        report.ratio("restore of the database / psql -X -q -f", ours, plain, 0.85),
+        report.ratio("restore of the database / psql -X -q -f", ours, plain, 0.75),
+        report.ratio("restore --check full / psql -X -q -f", full, plain, 1.0),
         report.memory("restore, peak memory of our processes", peaks, 256),
     ]
     for form in ("c", "d") if peers else ():
         times = _pg_restore(lab, form, peers)
-        lines.append(report.ratio(f"restore / pg_restore -j2 from -F{form}", ours, times))
+        lines.append(report.ratio(f"restore / pg_restore -j2 from -F{form}", ours, times, 1.0))
     return lines
 
 
@@ -44,9 +49,11 @@ def make_backup(lab: Lab) -> tuple[str, measure.Run]:
     return name, done
 
 
-def _restore(lab: Lab, name: str) -> measure.Run:
+def _restore(lab: Lab, name: str, *more: str) -> measure.Run:
+    """Without the backup of the present state that a restore takes first: the others take none either."""
     lab.sql("CHECKPOINT")
-    done = measure.run([*RESURGAM, "restore", name, "--yes", "--only", "database"], lab.environment())
+    environment = {**lab.environment(), "RESTORE_SAFETY_BACKUP": "false"}
+    done = measure.run([*RESURGAM, "restore", name, "--yes", "--only", "database", *more], environment)
     # What it kept for an undo goes, so that every run meets the same disk.
     with psycopg.connect(lab.server.dsn(), autocommit=True) as session:
         rows = session.execute(

@@ -27,7 +27,7 @@ from resurgam.postgres.loadcheck import SkipRules, TargetFacts
 from resurgam.postgres.loadplan import Group, Job, JobKind, State, plan
 from resurgam.postgres.loadruns import RunExecutor
 from resurgam.postgres.loadtargets import Targets, look_up
-from resurgam.postgres.outline import checked_data
+from resurgam.postgres.outline import checked_data, not_the_data
 from resurgam.postgres.script import CopyBlock, Item, Run, Script, Statement, TableName
 from resurgam.postgres.session import Session, base_settings, refusal
 from resurgam.postgres.statements import codec, owner_of, parse_relation
@@ -283,6 +283,8 @@ class _Loading:
         if not block.seen:
             data = checked_data(block, data)
         count = session.copy_in(text, data, self._advance)
+        if count != block.rows and not block.seen:
+            raise not_the_data(block)
         if count != block.rows:
             raise RestoreFailed(
                 f"The server took {count:,} rows of the table {block.table}, but the dump holds {block.rows:,} "

@@ -114,7 +114,8 @@ class _Planner:
         self._encoding = encoding
         self._state: dict[str, Statement] = {}
         self._bytes: dict[Relation, int] = {}
-        self._partitioned = False
+        self._partitioned: set[str] = set()  # names of partitioned tables, whatever their schema
+        self._partitions_unknown = False
         self._clear()
 
     def _clear(self) -> None:
@@ -180,20 +181,37 @@ class _Planner:
             else:
                 self._append(shape, item, size * (_SLOW if shape.slow else 1))
             return
-        self._partitioned = self._partitioned or b"PARTITION BY" in item.text
+        self._note_partitioned(item.text)
         index = self._follows(item)
         if index is None:
             self._step(item)
         else:
             self._jobs[index].items.append(item)
 
+    def _note_partitioned(self, text: bytes) -> None:
+        if b"PARTITION BY" in text:
+            found = [token for token in tokens(text) if token != ("word", b"unlogged")]
+            named = parse_relation(found, 2, self._encoding) if _words(found, 0, 2) == [b"create", b"table"] else None
+            if named is None or _words(found, 2, 1) == [b"if"]:
+                self._partitions_unknown = True
+            else:
+                self._partitioned.add(named[0].name)
+        elif b"RENAME" in text:
+            self._partitions_unknown = True
+
     def _foreign_key(self, shape: _Shape, item: Statement, size: int) -> None:
         """Add the key unchecked, which is quick but locks both tables, and check it then, which locks little.
 
-        Not if the other table may be partitioned: before 18, validation forgets the keys that go to partitions.
+        Not if one of them may be partitioned: before 18, validation forgets the keys that go to partitions.
         """
         end = item.text.rstrip().removesuffix(b";")
-        one = self._partitioned or b"--" in end or not re.search(rb"REFERENCES [^;]*\)[A-Z ]*\Z", end)
+        partitioned = any(table.name in self._partitioned for table in shape.locks)
+        one = (
+            partitioned
+            or self._partitions_unknown
+            or b"--" in end
+            or not re.search(rb"REFERENCES [^;]*\)[A-Z ]*\Z", end)
+        )
         if one or b" NOT " in end[-40:]:
             self._append(shape, item, size)
             return
