@@ -30,6 +30,7 @@ ROUTES: dict[str, dict[str, Role | None]] = {
     "/api/backups/status/health": {"GET": "viewer"},
     "/api/backups/restore": {"POST": "admin"},
     "/api/backups/restore/plan": {"POST": "admin"},
+    "/api/backups/undo": {"POST": "admin"},
     "/api/backups/prune": {"POST": "admin"},
     "/api/backups/drill": {"POST": "operator"},
     "/api/backups/schedule": {"GET": "viewer"},

@@ -105,6 +105,7 @@ def test_what_restores_left_is_shown_with_its_size_and_how_to_drop_it(scene: Sce
     found = examine(scene)
     (kept,) = found["kept databases"]
     assert f'DROP DATABASE "{scene.database.name}_previous_' in kept.fix
+    assert " until 20" in kept.finding
     (kept_folder, *_) = found["left-overs"]
     assert ".resurgam-previous-" in kept_folder.finding
     assert " MB" in kept_folder.finding

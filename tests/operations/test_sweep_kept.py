@@ -144,3 +144,37 @@ def test_a_folder_whose_removal_was_interrupted_goes_the_next_time(
         keeping.undo(service)
     _sweep(service)
     assert _places(scene, result) == set()
+
+
+def test_health_shows_what_is_kept_and_the_service_sweeps_it(restored: tuple[Scene, Service, RestoreResult]) -> None:
+    scene, service, result = restored
+    shown = service.health().to_json()["kept_after_restores"]
+    assert {one["place"] for one in shown} == _places(scene, result)
+    assert all(one["size_bytes"] and one["until"] for one in shown)
+    kept = next(one.previous for one in result.kept if one.target.name == "uploads")
+    assert kept is not None
+    (kept / "late.txt").write_text("late")
+    with service.folder.lock():
+        service.keeping().sweep()  # another run is at work
+    scene.clock.sleep(73 * 3600)
+    name = service.backup().name
+    assert _places(scene, result) == {str(kept)}
+    (told,) = [line for line in scene.log_lines() if "stays though its time is over" in line]
+    assert " WARNING " in told and str(kept) in told
+    assert service.keeping().run(service.clock.now()) > service.clock.now()
+    assert len([line for line in scene.log_lines() if "stays though" in line]) == 1
+    (reason,) = [one for one in service.health().reasons if one.code == "kept_changed"]
+    assert str(kept) in reason.message
+    shutil.rmtree(kept)
+    service.restore(name, Parts(False, False, True))
+    assert "kept_changed" not in {one.code for one in service.health().reasons}
+
+
+def test_kept_for_ever(database: Database, tmp_path: Path) -> None:
+    scene = small_scene(database, tmp_path)
+    with scene.service(RESTORE_KEEP="none") as service:
+        result = service.restore(service.backup().name, Parts())
+        scene.clock.sleep(10_000 * 3600)
+        service.keeping().sweep()
+        assert len(_places(scene, result)) == 3
+        assert {one["until"] for one in service.health().to_json()["kept_after_restores"]} == {None}

@@ -14,7 +14,7 @@ from resurgam.catalog.drills import Drill, DrillOutcome
 from resurgam.catalog.jobs import Outcome
 from resurgam.operations.inventory import megabytes
 from resurgam.policy.health import HealthFacts, HealthLimits, assess
-from resurgam.policy.health_facts import ClockJump, Disk, RemoteFacts, Running, ScheduleFacts, Trouble
+from resurgam.policy.health_facts import ClockJump, Disk, KeptAside, RemoteFacts, Running, ScheduleFacts, Trouble
 from tests.policy.health_scenes import LIMITS, MB, NOW, ago, backup, daily, found, judged, run, well
 
 MANUAL = (
@@ -157,6 +157,8 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
     ("drills are scheduled and new", {**scheduled(drills=True), "backups": daily(9)}, {}),
     ("never drilled, as planned", {**scheduled(drills=True), "backups": daily(37)}, {"drill_old": "warning"}),
     ("never drilled, as nobody planned", {"backups": daily(37)}, {}),
+    ("a restore keeps something", {"kept": (KeptAside("database", "x_previous_1", 5, ago(hours=-1)),)}, {}),
+    ("it changed", {"kept": (KeptAside("files", "/x", 5, ago(hours=1), "it changed"),)}, {"kept_changed": "warning"}),
     ("expiry is frozen", {"frozen": ("x has 3 rows, 99 % fewer than y (300).",)}, {"expiry_frozen": "warning"}),
     ("never verified", {**scheduled(verifies=True), "backups": daily(9)}, {"never_verified": "warning"}),
     ("verifying is not scheduled", {**scheduled(), "backups": daily(9)}, {}),

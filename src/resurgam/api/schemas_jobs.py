@@ -218,6 +218,24 @@ class LastRun(BaseModel):
     reason: str
 
 
+class KeptShown(BaseModel):
+    """What a restore or an undo kept, for `undo` to bring back; `until` it is removed, null for never."""
+
+    model_config = example(
+        what="database",
+        place="radiology_db_previous_20250104150000_3fa9c1",
+        size_bytes=39950745,
+        until="2025-01-07T15:00:12.000+00:00",
+        problem="",
+    )
+
+    what: Literal["database", "files"]
+    place: str
+    size_bytes: int | None
+    until: str | None
+    problem: str
+
+
 class Health(BaseModel):
     """The manual's health answer, with the reasons of its status."""
 
@@ -263,6 +281,7 @@ class Health(BaseModel):
         last_drill_outcome=None,
         rto_seconds=None,
         next_scheduled_at=None,
+        kept_after_restores=[],
         running_job_id=None,
     )
 
@@ -288,4 +307,5 @@ class Health(BaseModel):
     last_drill_outcome: Literal["passed", "failed", "error"] | None
     rto_seconds: float | None
     next_scheduled_at: str | None
+    kept_after_restores: list[KeptShown]
     running_job_id: int | None

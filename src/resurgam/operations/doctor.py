@@ -24,6 +24,7 @@ from resurgam.clock import Clock
 from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
 from resurgam.errors import ResurgamError
 from resurgam.operations.inventory import Inventory, megabytes
+from resurgam.operations.kept import kept_sides
 from resurgam.postgres.clients import find_clients
 from resurgam.postgres.connection import Server, refuse_pooler, short_name
 from resurgam.postgres.swap import maintenance_server
@@ -33,7 +34,7 @@ from resurgam.stores.folder import not_writable
 
 Status = Literal["ok", "warning", "problem"]
 _LOW = 0.2
-_KEPT = "_previous_[0-9]{14}(_[0-9a-f]+)?$"
+_KEPT = "_(previous|undone)_[0-9]{14}(_[0-9a-f]+)?$"
 _CLOCK_SECONDS = 60.0
 _CLOCK_PROBLEM = 3600.0
 
@@ -151,7 +152,7 @@ class Doctor:
             yield Check(
                 "kept databases",
                 "warning",
-                f"{name} was replaced by a restore and is kept: {megabytes(size):,} MB.",
+                f"{name} was replaced by a restore or undo and is kept{self._until(name)}: {megabytes(size):,} MB.",
                 f"When you no longer need it: DROP DATABASE {quoted};",
             )
 
@@ -295,9 +296,21 @@ class Doctor:
             yield Check(
                 "left-overs",
                 "warning",
-                f"{path} was replaced by a restore and is kept: {megabytes(_size(path)):,} MB.",
+                f"{path} was replaced by a restore or undo and is kept{self._until(os.fspath(path))}: "
+                f"{megabytes(_size(path)):,} MB.",
                 f"When you no longer need it: rm -r '{path}'",
             )
+
+    def _until(self, place: str) -> str:
+        """For how long, as far as our journals know of it."""
+        if not self.settings.backup_state_file.exists():
+            return ""
+        for side in kept_sides(self.state(), self.settings.backup_dir):
+            if side.place == place:
+                until = side.until(self.settings.restore_keep)
+                when = "" if until is None else f" until {until:%Y-%m-%d %H:%M} UTC"
+                return f" ({side.refused})" if side.refused else when
+        return ""
 
 
 def _guarded(name: str, part: Callable[[], Iterable[Check]]) -> Iterator[Check]:

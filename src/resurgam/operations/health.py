@@ -21,10 +21,20 @@ from resurgam.catalog.state import State
 from resurgam.catalog.state_file import MARKER
 from resurgam.errors import ResurgamError
 from resurgam.notify.channels import failing
+from resurgam.operations.kept import kept_sides
 from resurgam.operations.listing import Listing
 from resurgam.operations.probe import Probe
 from resurgam.operations.retention import FROZEN
-from resurgam.policy.health_facts import ClockJump, Disk, HealthFacts, RemoteFacts, Running, ScheduleFacts, Trouble
+from resurgam.policy.health_facts import (
+    ClockJump,
+    Disk,
+    HealthFacts,
+    KeptAside,
+    RemoteFacts,
+    Running,
+    ScheduleFacts,
+    Trouble,
+)
 from resurgam.policy.schedule import Plan
 from resurgam.settings import Settings
 from resurgam.settings.service_model import Messages
@@ -134,7 +144,9 @@ def gather_health(
     if not (os.path.lexists(settings.backup_state_file) or os.path.lexists(settings.backup_dir / MARKER)):
         return facts
     try:
-        return _with_history(facts, settings.messages, plans, state(), now)
+        opened = state()
+        kept = _kept(opened, settings.backup_dir, settings.restore_keep)
+        return replace(_with_history(facts, settings.messages, plans, opened, now), kept=kept)
     except ResurgamError as error:
         return replace(facts, troubles=(*facts.troubles, _trouble("state_unreadable", error)))
 
@@ -160,6 +172,14 @@ def _with_history(
         last_drill=state.drills.last(),
         frozen=tuple(frozen.data.get("reasons", ())) if (frozen := state.signs.get(FROZEN)) else (),
         unfinished_restores=tuple(one.restore_id for one in state.open_journals() if not one.alive),
+    )
+
+
+def _kept(state: State, folder: Path, keep: float | None) -> tuple[KeptAside, ...]:
+    """By the journals alone: sizes are those of the swap, and what a user removed shows until the next sweep."""
+    return tuple(
+        KeptAside("database" if one.is_database else "files", one.place, one.size, one.until(keep), one.refused)
+        for one in kept_sides(state, folder)
     )
 
 

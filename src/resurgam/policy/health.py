@@ -78,6 +78,16 @@ class HealthReport:
             "last_drill_outcome": drill.outcome if drill else None,
             "rto_seconds": None if drill is None or drill.rto is None else round(drill.rto, 3),
             "next_scheduled_at": _iso(facts.schedule.next_due.get("backup") if facts.schedule else None),
+            "kept_after_restores": [
+                {
+                    "what": one.what,
+                    "place": one.place,
+                    "size_bytes": one.size,
+                    "until": _iso(one.until),
+                    "problem": one.problem,
+                }
+                for one in facts.kept
+            ],
             "running_job_id": facts.running[0].id if facts.running else None,
         }
 

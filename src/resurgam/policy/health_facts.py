@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from resurgam.catalog.catalog import BackupRecord
@@ -60,6 +60,20 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptAside:
+    """What a restore or an undo kept of what it replaced, for `resurgam undo`; `size` in bytes, None where not known.
+
+    `until`: when it is removed, None for never. `problem`: why it stays although its time is over, or "".
+    """
+
+    what: Literal["database", "files"]
+    place: str
+    size: int | None
+    until: datetime | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """A job under way."""
 
@@ -98,6 +112,7 @@ class HealthFacts:
     clock_jumps: Sequence[ClockJump] = ()
     channels_failing: Sequence[str] = ()
     unfinished_restores: Sequence[str] = ()
+    kept: Sequence[KeptAside] = ()
     last_drill: Drill | None = None
     frozen: Sequence[str] = ()
     unavailable: Sequence[str] = ()

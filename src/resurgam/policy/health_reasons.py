@@ -315,6 +315,16 @@ def restore_unfinished(view: View, limits: HealthLimits) -> Iterator[Reason]:
         yield Reason("restore_unfinished", "critical", message, hint)
 
 
+def kept_changed(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    """What undo could bring back is never removed if it changed, and then fills the disk until somebody looks."""
+    if stays := [one for one in view.facts.kept if one.problem]:
+        first = stays[0]
+        more = f", and {len(stays) - 1:,} more" if len(stays) > 1 else ""
+        message = f"{first.place}, kept by a restore, stays though its time is over: {first.problem}{more}."
+        hint = "Look at it, and remove it by hand: `resurgam doctor` shows the command."
+        yield Reason("kept_changed", "warning", message, hint)
+
+
 RULES: tuple[Rule, ...] = (
     troubles,
     setting_unavailable,
@@ -337,6 +347,7 @@ RULES: tuple[Rule, ...] = (
     grew,
     verify_old,
     drill_old,
+    kept_changed,
     channel_failing,
 )
 
