@@ -60,6 +60,9 @@ class RestorePlanRequest(BaseModel):
         description="Roles that the dump names and the server lacks: refuse, create (without login or password), or "
         "leave out what is given to them.",
     )
+    full_check: StrictBool = Field(
+        False, description="Read the loaded database back and compare it with the backup's fingerprint before the swap."
+    )
     into: StrictStr = Field("", max_length=63, description="Load the database under this new name; the live one stays.")
     to_server: StrictStr = Field(
         "",
@@ -93,6 +96,7 @@ class RestorePlanRequest(BaseModel):
             "config": self.restore_config,
             "files": self.restore_files,
             "roles": self.roles,
+            "full_check": self.full_check,
             "into": self.into,
             "to_server": self.to_server,
             "schemas": self.schemas,

@@ -14,7 +14,7 @@ from resurgam.operations.progress import Progress
 from resurgam.operations.restore_database import DatabasePlan, LoadedDatabase
 from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
-from resurgam.postgres.fingerprint import OWNERS, Fingerprint, compare, read_back
+from resurgam.postgres.fingerprint import OWNERS, Fingerprint, compare, read_back, without_stale_views
 from resurgam.postgres.loader import DumpReader
 from resurgam.postgres.multiset import same_rows
 from resurgam.postgres.script import Script, Statement
@@ -112,7 +112,7 @@ def check_fingerprint(
             # The dump is the one that was taken, so that it can be asked for the rows themselves.
             if same_rows(connection, script, dump, table):
                 tables[table] = wanted
-    found = replace(found, tables=tables)
+        found = without_stale_views(connection, expected, replace(found, tables=tables))
     if not definitions:
         expected, found = replace(expected, objects={}), replace(found, objects={})
     return compare(expected, found, ignore)

@@ -18,9 +18,11 @@ from psycopg import sql
 
 from resurgam.catalog.state import State
 from resurgam.errors import RestoreFailed, RestoreRefused
+from resurgam.operations.check_fingerprint import require_equal
 from resurgam.operations.recovery import recover_restores, settle_restore
 from resurgam.operations.restore import Restoring, roles_taken_back
 from resurgam.operations.restore_database import DatabasePlan, load_database
+from resurgam.operations.restore_files import Archive
 from resurgam.operations.restore_plan import BesidePlan, Made, Parts, RestorePlan, Wishes
 from resurgam.policy.estimate import estimate
 from resurgam.postgres.connection import Server
@@ -76,7 +78,7 @@ def restore_beside(restoring: Restoring, name: str, wishes: Wishes) -> BesideRes
     with folder.lock():
         recover_restores(state, restoring.application.server, folder.path)
         folder.sweep()
-        with restoring.opened(name, DATABASE, wishes) as (_, plan, restore_id):
+        with restoring.opened(name, DATABASE, wishes) as (archive, plan, restore_id):
             beside = _plan(plan, wishes, restore_id)
             assert plan.database is not None
             if wishes.to_server:
@@ -87,7 +89,7 @@ def restore_beside(restoring: Restoring, name: str, wishes: Wishes) -> BesideRes
                 roles_taken_back(plan.database),
                 journalled(restoring, state, plan.database.server, beside, restore_id, wishes) as journal,
             ):
-                made, rows, warnings = _execute(restoring, beside, wishes, restore_id, journal)
+                made, rows, warnings = _execute(restoring, archive, beside, wishes, restore_id, journal)
     seconds = restoring.clock.monotonic() - started
     return BesideResult(beside, made, rows, seconds, (*beside.warnings, *warnings))
 
@@ -103,11 +105,20 @@ def _plan(plan: RestorePlan, wishes: Wishes, restore_id: str) -> BesidePlan:
 
 
 def _execute(
-    restoring: Restoring, plan: BesidePlan, wishes: Wishes, restore_id: str, journal: Journal
+    restoring: Restoring, archive: Archive, plan: BesidePlan, wishes: Wishes, restore_id: str, journal: Journal
 ) -> tuple[tuple[Made, ...], int, tuple[str, ...]]:
     if wishes.elsewhere:
         assert plan.database is not None
         loaded = load_database(plan.database, restoring.connections, journal, restoring.progress)
+        if wishes.full_check:
+            require_equal(
+                plan.database,
+                loaded,
+                archive.metadata(),
+                pg_bin=restoring.pg_bin,
+                clock=restoring.clock,
+                progress=restoring.progress,
+            )
         _name(plan.database)
         return plan.made, sum(loaded.rows.values()), loaded.warnings
     from resurgam.operations.restore_selected import restore_selected

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -26,7 +27,7 @@ from resurgam.postgres.script import ScriptScanner
 from resurgam.postgres.snapshot import Connection, exported_snapshot
 from resurgam.postgres.taking import OWNERS, Taker
 
-__all__ = ["OWNERS", "Fingerprint", "compare", "read_back", "read_matviews"]
+__all__ = ["OWNERS", "Fingerprint", "compare", "read_back", "read_matviews", "without_stale_views"]
 
 _MATVIEWS = """
 SELECT n.nspname, c.relname, c.relispopulated FROM pg_catalog.pg_class c
@@ -81,6 +82,27 @@ def read_matviews(connection: Connection, seconds: float | None = None) -> dict[
         if row is not None:
             found[f"{schema}.{name}"] = row
     return found
+
+
+def without_stale_views(connection: Connection, expected: Fingerprint, found: Fingerprint) -> Fingerprint:
+    """`found`, with the expected rows for views that differ only because they were out of date in the backup.
+
+    A restore fills a view anew. So one whose rows differ is filled once more: if that changes nothing, it is what its
+    query gives of the tables, which are compared by themselves. `connection` is in the database that was loaded.
+    """
+    settled = dict(found.matviews)
+    for schema, name, populated in connection.execute(_MATVIEWS).fetchall():
+        wanted, got = expected.matviews.get(f"{schema}.{name}"), settled.get(f"{schema}.{name}")
+        if wanted is None or got is None or wanted == got or not populated or wanted[0] == UNPOPULATED:
+            continue
+        view = sql.Identifier(schema, name)
+        try:
+            connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(view))
+        except psycopg.Error:
+            continue
+        if _sum_up(connection, view, 0) == got:
+            settled[f"{schema}.{name}"] = wanted
+    return replace(found, matviews=settled)
 
 
 def _sum_up(connection: Connection, view: sql.Identifier, milliseconds: int) -> tuple[int, str] | None:
