@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from resurgam.api.metrics import render
+from resurgam.catalog.drills import Drill
 from resurgam.policy.health import STATUSES
 from resurgam.policy.health_facts import Disk, RemoteFacts, ScheduleFacts
 from tests.policy.health_scenes import ago, judged, run, well
@@ -50,6 +51,7 @@ def answered() -> dict[str, set[str]]:
         remote=RemoteFacts("/mnt/remote", disk=disk),
         schedule=ScheduleFacts(ago(seconds=1), {"backup": ago(hours=-2)}),
         last_success={"backup": run("ok", ago(hours=2))},
+        last_drill=Drill(1, "radiology", ago(days=1), ago(days=1), "passed", 3.0, 60.0, {}, "", None),
     )
     found: dict[str, set[str]] = {}
     for line in render(judged(facts)).decode().splitlines():
