@@ -184,6 +184,16 @@ def test_sentence_30_rows_in_another_order_are_the_same_rows(small: Database) ->
     assert table_digest(scan(dump), BytesDump(dump), table) == taken(dump).tables[table][1]
 
 
+def test_names_with_dots_are_told_apart() -> None:
+    text = b"COPY %s FROM stdin;\n%s\\.\n"
+    one = taken(text % (b'"a.b".c', b"1\n") + text % (b'a."b.c"', b"2\n"))
+    other = taken(text % (b'"a.b".c', b"1\n") + text % (b'a."b.c"', b"3\n"))
+    assert compare(one, one) == ()
+    assert compare(one, other) == ('The table a."b.c" has another row.',)
+    script = scan(text % (b"a.b", b"1\n"))
+    assert table_digest(script, BytesDump(b""), ("a", "nowhere")) == ""
+
+
 def test_sentence_29_beyond_the_names_counts_and_digests_remain() -> None:
     text = b"-- Name: %s; Type: INDEX; Schema: s; Owner: o\n\nCREATE INDEX %s ON s.t (a);\n\n"
     names = [b"i%d" % n for n in range(NAMED + 1)]

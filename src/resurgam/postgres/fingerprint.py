@@ -147,7 +147,9 @@ def _differences(expected: Fingerprint, found: Fingerprint, ignore: Set[str]) ->
 
 
 def _plain(table: tuple[str | None, str]) -> str:
-    return f"{table[0]}.{table[1]}" if table[0] else table[1]
+    """Its name for people; quoted where a dot in it could make it read like another one's."""
+    parts = [part for part in table if part]
+    return ".".join(f'"{part}"' if "." in part else part for part in parts)
 
 
 def _each(

@@ -115,14 +115,14 @@ class Taker:
 
 
 def table_digest(script: Script, dump: Bytes, table: TableName) -> str:
-    """The digest of a table's data in a dump, read once more."""
+    """The digest of a table's data in a dump, read once more; empty if it has none."""
     taker = Taker()
     for item in script.items:
         if isinstance(item, CopyBlock) and (item.table.schema, item.table.name) == table:
             taker.table(item.table)
             for piece in dump.blocks(item.offset, item.length):
                 taker.data(memoryview(piece))
-    return taker.fingerprint(script, {}).tables[table][1]
+    return taker.fingerprint(script, {}).tables.get(table, (0, ""))[1]
 
 
 _EMPTY = blake3(b"").digest(DIGEST)
