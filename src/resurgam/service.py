@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resurgam.catalog.catalog import Catalog
 from resurgam.clock import Clock, SystemClock
-from resurgam.errors import BusyError, ResurgamError
+from resurgam.errors import ResurgamError
 from resurgam.jobs.dead import see_to_the_dead
 from resurgam.jobs.ended import (
     Ended,
@@ -349,24 +349,10 @@ class Service:
         return restoring_of(self.settings, self.application, self.inventory, lambda: self.state, self.clock, progress)
 
     def sweep(self) -> bool:
-        """Settle restores and drills that died, remove partial files; False, and nothing, while another run is at work.
+        """Settle what died, remove partial files; False while another run is at work."""
+        from resurgam.operations.sweep_dead import sweep_dead
 
-        ResurgamError where that can't be done now.
-        """
-        try:
-            with self.folder.lock():
-                if self.state.open_journals():
-                    from resurgam.operations.recovery import recover_restores
-
-                    recover_restores(self.state, self.server, self.folder.path)
-                if self.state.drills.dead():
-                    from resurgam.operations.drill_recovery import recover_drills
-
-                    recover_drills(self.state, self.server, self.settings.drills, self.folder.path)
-                self.folder.sweep()
-        except BusyError:
-            return False
-        return True
+        return sweep_dead(self.state, self.folder, lambda: self.server, self.settings.drills)
 
     def keeping(self) -> Keeping:
         """What restores kept, to be swept."""
@@ -394,7 +380,7 @@ class Service:
             state = self.state
             see_to_the_dead(state, self.log, self.announcer.died)
         except ResurgamError as error:
-            # There is no history to keep it in; whoever watches the log, or gets messages, must hear of it all the same.
+            # There is no history to keep it in; who watches the log, or gets messages, must hear of it all the same.
             self.log.error(f"{kind} {target}: failed: {error.message}", code=error.code)
             if self.asked.job_id is None:  # else its runner tells
                 from resurgam.jobs.announce import Unopened

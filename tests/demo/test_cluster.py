@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from resurgam.demo import cluster
 from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import ClientToolError, DatabaseError
+from resurgam.postgres import embedded
 from tests.clusters import Database, Role
 
 _OWNER = """
@@ -110,12 +110,12 @@ def test_programs_in_a_private_home_are_copied_once(tmp_path: Path, pg16: Embedd
     for part in (package, package.with_name(f"{package.name}.libs")):
         subprocess.run(["cp", "-a", part, home], check=True)
     programs = home / package.name / pg16.bin.parent.name / "bin"
-    account = cluster._unprivileged_account()
+    account = embedded._unprivileged_account()
     assert account is not None
-    first = cluster._reachable_copy(programs, account)
+    first = embedded._reachable_copy(programs, account)
     try:
         assert not first.is_relative_to(home)
-        assert cluster._reachable_copy(programs, account) == first
+        assert embedded._reachable_copy(programs, account) == first
         assert stat.S_IMODE(first.parents[2].stat().st_mode) == 0o755
         with EmbeddedServer(programs, fsync=False) as server, psycopg.connect(server.dsn()) as session:
             assert session.execute("SELECT 1").fetchone() == (1,)
@@ -127,13 +127,13 @@ def test_programs_in_a_private_home_are_copied_once(tmp_path: Path, pg16: Embedd
 def test_a_copy_someone_else_could_change_is_not_trusted(tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     folder.mkdir()
-    assert cluster._is_ours_alone(folder)
+    assert embedded._is_ours_alone(folder)
     folder.chmod(0o777)
-    assert not cluster._is_ours_alone(folder)
+    assert not embedded._is_ours_alone(folder)
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
-    assert not cluster._is_ours_alone(link)
-    assert not cluster._is_ours_alone(tmp_path / "absent")
+    assert not embedded._is_ours_alone(link)
+    assert not embedded._is_ours_alone(tmp_path / "absent")
 
 
 def test_an_owner_role_owns_its_database_and_is_no_superuser(
@@ -148,7 +148,7 @@ def test_an_owner_role_owns_its_database_and_is_no_superuser(
 
 
 def test_vector_is_there_for_packaged_versions(pg: EmbeddedServer, database: Database) -> None:
-    if pg.version not in cluster.packaged_installations():
+    if pg.version not in embedded.packaged_installations():
         return
     with psycopg.connect(database.dsn) as connection:
         connection.execute("CREATE EXTENSION vector")
