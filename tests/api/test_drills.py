@@ -14,7 +14,7 @@ def test_a_drill_is_a_job_of_an_operator(api: Api) -> None:
         answer = api.post("/api/backups/drill", "operator", **body)
         assert answer.status_code == 200, answer.text
         job = api.ended(answer.json()["job_id"])
-        assert (job["kind"], job["status"]) == ("drill", "ok")
+        assert (job["kind"], job["state"]) == ("drill", "ok")
         assert (job["result"]["backup_name"], job["result"]["outcome"]) == (name, "passed")
     health = api.call("GET", "/api/backups/status/health").json()
     assert health["last_drill_outcome"] == "passed" and health["rto_seconds"] > 0 and health["last_drill_at"]

@@ -28,7 +28,7 @@ def test_without_a_schedule_it_says_how_to_set_one(tmp_path: Path) -> None:
 def test_what_is_to_come_is_shown_and_nothing_is_made(tmp_path: Path) -> None:
     text = schedule(tmp_path, BACKUP_SCHEDULE="0 2 * * *")
     assert "02:00:00 +0" in text and "Europe/Berlin" in text and "verify" in text
-    backup, verify = json.loads(schedule(tmp_path, "--json", BACKUP_SCHEDULE="0 2 * * *"))
+    backup, verify, _ = json.loads(schedule(tmp_path, "--json", BACKUP_SCHEDULE="0 2 * * *"))
     assert tuple(backup) == (
         "task",
         "cron",

@@ -14,9 +14,10 @@ from tests.operations.backups import small_scene
 from tests.operations.scene import SkippingClock
 
 
-def test_a_backup_is_taken_and_verified_by_itself(database: Database, tmp_path: Path) -> None:
+def test_a_backup_is_taken_verified_and_drilled_by_itself(database: Database, tmp_path: Path) -> None:
     scene = small_scene(database, tmp_path)
     settings = {"BACKUP_SCHEDULE": "0 2 * * *", "BACKUP_VERIFY_SCHEDULE": "0 4 * * *", "TZ": "Asia/Tokyo"}
+    settings |= {"BACKUP_DRILL_SCHEDULE": "0 5 * * *"}
     with scene.service(**settings) as service:
         noon = datetime.now(UTC).replace(hour=12) + timedelta(days=1)
         clock = SkippingClock((noon - datetime.now(UTC)).total_seconds())
@@ -36,9 +37,10 @@ def test_a_backup_is_taken_and_verified_by_itself(database: Database, tmp_path: 
         while service.state.jobs.unfinished() and time.monotonic() < deadline:
             time.sleep(0.05)
         told = {job.kind: (job.origin, job.state) for job in service.state.jobs.latest()}
-        assert told == {"backup": ("schedule", "ok"), "verify": ("schedule", "ok")}
-        assert ended == len(service.state.jobs.latest()) == 2
+        assert told == dict.fromkeys(("backup", "verify", "drill"), ("schedule", "ok"))
+        assert ended == len(service.state.jobs.latest()) == 3
         shown = {one["task"]: one for one in service.schedule()}
-        assert {task: one["last_outcome"] for task, one in shown.items()} == {"backup": "ok", "verify": "ok"}
+        outcomes = {task: one["last_outcome"] for task, one in shown.items()}
+        assert outcomes == {"backup": "ok", "verify": "ok", "drill": "ok"}
         assert "T02:00:00+09:00" in shown["backup"]["last_slot"]
     assert len(list(scene.backups.glob("*.tar.gz"))) == 1
