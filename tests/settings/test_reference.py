@@ -20,7 +20,16 @@ def test_the_page_is_the_codes() -> None:
 def test_every_setting_has_a_row_and_a_default() -> None:
     rows = {variable.name.lower(): variable for _, group in GROUPS for variable in group}
     own = {"database", "config_path", "env_path", "secret_files", "warnings", "unavailable"}
-    own |= {"schedule", "jwt", "messages", "hooks", "health", "drills", "on_shutdown"}  # several variables each
+    own |= {
+        "schedule",
+        "jwt",
+        "messages",
+        "hooks",
+        "health",
+        "drills",
+        "restore_database",
+        "on_shutdown",
+    }  # several variables each
     for field in dataclasses.fields(Settings):
         assert field.name in rows or field.name in own
     for variable in rows.values():
