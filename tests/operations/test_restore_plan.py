@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,9 @@ import pytest
 from resurgam.demo.proof import differences
 from resurgam.errors import RestoreRefused
 from resurgam.operations.restore import Parts, RestorePlan, Wishes
+from resurgam.postgres.embedded import EmbeddedServer
+from resurgam.postgres.properties import read_properties
+from resurgam.postgres.target import creation_problems
 from tests.clusters import Database, Role
 from tests.operations.backups import small_scene
 from tests.operations.scene import Scene, scene_for
@@ -196,3 +200,10 @@ def test_every_problem_by_its_cause(small: Scene) -> None:
         assert told in problems
     assert any("publications (all_of_it)" in warning for warning in plan.warnings)
     assert len(plan.problems) == 3
+
+
+def test_a_locale_that_an_older_server_does_not_know(pg: EmbeddedServer, database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as session:
+        properties = replace(read_properties(session), provider="builtin", locale="C.UTF-8")
+        told = [one for one in creation_problems(session, properties) if "provider builtin" in one]
+        assert len(told) == (1 if session.info.server_version < 170_000 else 0)

@@ -11,6 +11,7 @@ from psycopg import sql
 from resurgam.postgres.properties import Properties
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+_PROVIDERS_SINCE = {"icu": 15, "builtin": 17}
 
 
 def creation_problems(connection: Connection, properties: Properties | None) -> Iterator[str]:
@@ -32,6 +33,12 @@ def creation_problems(connection: Connection, properties: Properties | None) -> 
         yield f"The tablespace {properties.tablespace} does not exist on this server: create it first."
     if not _exists(connection, "SELECT 1 WHERE pg_char_to_encoding(%s) >= 0", properties.encoding):
         yield f"This server does not know the encoding {properties.encoding}."
+    first = _PROVIDERS_SINCE.get(properties.provider, 0)
+    if connection.info.server_version // 10_000 < first:
+        yield (
+            f"The backup's database has its locale from the provider {properties.provider}, which servers know from "
+            f"PostgreSQL {first} on: restore to such a server."
+        )
     yield from _locale_problems(connection, properties)
 
 
