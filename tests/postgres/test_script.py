@@ -183,6 +183,9 @@ FACTS = TargetFacts(
 )
 
 
+_WAYS = " Create them, or restore with --roles create, or with --roles skip to leave out what is given to them."
+
+
 def checked(text: bytes, **options: bool) -> tuple[str, str]:
     problems, warnings = check_script(scan(text), FACTS, **options)
     return " ".join(problems), " ".join(warnings)
@@ -196,7 +199,7 @@ def test_roles_that_are_missing_are_named_together() -> None:
         b"COMMENT ON TABLE t IS 'ALTER TABLE t OWNER TO nobody';\n"
     )
     problems, _ = checked(text)
-    assert problems == "The dump names roles that the server does not have: Also gone, fourth, gone, third."
+    assert problems == "The dump names roles that the server does not have: Also gone, fourth, gone, third." + _WAYS
     problems, warnings = checked(text, skip_ownership=True)
     assert problems == ""
     assert "1 statement will be skipped: ALTER … OWNER TO, as asked." in warnings
@@ -213,7 +216,7 @@ def test_what_a_plain_role_can_not_give_is_skipped_with_a_warning() -> None:
     assert "3 statements will be skipped: GRANT in the name of another role." in warnings
     assert "plpgsql" in warnings
     assert "transaction_timeout" in warnings
-    assert problems == "The dump names roles that the server does not have: pg_database_owner."
+    assert problems == "The dump names roles that the server does not have: pg_database_owner." + _WAYS
 
 
 def test_extensions_tablespaces_and_powers() -> None:
