@@ -96,7 +96,9 @@ def test_what_is_open_tells_nothing_of_this_installation(with_backup: tuple[Api,
     for path in ("/", "/healthz", "/readyz", "/openapi.json"):
         answer = api.client.get(path)
         assert answer.status_code == api.client.head(path).status_code == 200
-        assert name not in answer.text and str(api.scene.root) not in answer.text and "radiology_db" not in answer.text
+        assert (
+            name not in answer.text and str(api.scene.root) not in answer.text and api.scene.database not in answer.text
+        )
 
 
 @pytest.fixture
