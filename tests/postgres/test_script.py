@@ -223,21 +223,44 @@ def test_extensions_tablespaces_and_powers() -> None:
     problems, _ = checked(
         b"CREATE EXTENSION IF NOT EXISTS postgis WITH SCHEMA public;\n"
         b"CREATE EXTENSION vector;\nCREATE EXTENSION file_fdw;\n"
-        b"SET default_tablespace = fast;\nSET default_tablespace = '';\nSET default_table_access_method = columnar;\n"
+        b"SET default_tablespace = fast;\nSET default_tablespace = '';\n"
         b"CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f();\n"
     )
     assert problems == (
         "The server lacks extensions: postgis. "
         "Only a superuser, which me is not, may create the extensions: file_fdw. "
         "The server lacks tablespaces: fast. "
-        "The server lacks table access methods: columnar. "
         "Only a superuser, which me is not, may create what the dump holds: event triggers."
     )
+
+
+def test_access_methods_are_a_databases_own() -> None:
+    setting = b"SET default_table_access_method = columnar;\n"
+    assert checked(setting)[0] == "The server lacks table access methods: columnar."
+    assert checked(b"CREATE EXTENSION plpgsql;\n" + setting)[0] == "The server lacks table access methods: columnar."
+    assert checked(b"CREATE EXTENSION vector;\n" + setting)[0] == ""
+    assert "columnar" not in checked(b"CREATE ACCESS METHOD columnar TYPE TABLE HANDLER h;\n" + setting)[0]
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        b"PREPARE TRANSACTION 'stuck';",
+        b"GRANT pg_execute_server_program TO me;",
+        b"revoke friend from me;",
+        b"GRANT ALL ON DATABASE live TO PUBLIC;",
+        b"GRANT SET ON PARAMETER shared_preload_libraries TO me;",
+        b"REASSIGN OWNED BY me TO stranger;",
+        b"DROP OWNED BY me;",
+        b"LOAD '/tmp/evil.so';",
+        b"CREATE SUBSCRIPTION s CONNECTION 'host=evil' PUBLICATION p;",
+        b"CREATE SUBSCRIPTION s CONNECTION 'connect = false' PUBLICATION p WITH (slot_name = NONE);",
+        b"ALTER SUBSCRIPTION s ENABLE;",
+        b"SELECT pg_catalog.lo_export(1, '/tmp/x');",
+        b"SELECT/**/\"lo_import\"('/etc/passwd');",
+        b"WITH x AS (SELECT pg_read_file('/etc/passwd')) SELECT * FROM x;",
+        b"SELECT dblink_exec('dbname=live', 'DROP TABLE users');",
+        b"SELECT pg_create_physical_replication_slot('x');",
         b"DROP DATABASE live;",
         b"drop /* x */ database if exists live;",
         b"ALTER SYSTEM SET archive_command = 'rm -rf /';",
@@ -256,6 +279,9 @@ def test_statements_about_the_whole_server_are_refused(text: bytes) -> None:
 def test_what_only_looks_like_it_is_not_refused() -> None:
     text = (
         b"CREATE USER MAPPING FOR me SERVER s;\nCOMMENT ON DATABASE d IS 'DROP DATABASE d';\n"
+        b"GRANT SELECT ON database TO me;\nGRANT SELECT ON role TO me;\nGRANT ALL ON TABLE t TO me;\n"
+        b"CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p WITH (connect = false, slot_name = 's');\n"
+        b"ALTER SUBSCRIPTION s OWNER TO me;\nPREPARE q AS SELECT 1;\nSELECT pg_catalog.lo_create('5');\n"
         b"CREATE TABLE role (database int);\nCREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'DROP DATABASE x';\n"
     )
     assert checked(text)[0] == ""

@@ -11,7 +11,7 @@ from typing import Any
 from resurgam.clock import Clock
 from resurgam.errors import RestoreFailed, VerifyFailed
 from resurgam.operations.progress import Progress
-from resurgam.operations.restore_database import DatabasePlan, LoadedDatabase
+from resurgam.operations.restore_database import DatabasePlan, LoadedDatabase, without_event_triggers
 from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
 from resurgam.postgres.fingerprint import OWNERS, Fingerprint, compare, read_back, without_stale_views
@@ -65,7 +65,8 @@ def check_loaded(
     Kinds of which the server did not take every statement, as the warnings tell, are not compared. Raises as
     `check_fingerprint`, and ClientToolError if there is no pg_dump.
     """
-    server = plan.server.at(plan.fresh)
+    # An event trigger on logins would write rows while they are read.
+    server = plan.server.at(plan.fresh).telling(without_event_triggers(plan.facts))
     tools = find_clients(plan.facts.server_version, pg_bin, server.environment.get("PATH"))
     progress.phase("Reading the new database back", plan.script.size)
     return check_fingerprint(

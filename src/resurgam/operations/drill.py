@@ -34,7 +34,13 @@ from resurgam.operations.drill_recovery import FOLDER, recover_drills, remove_sc
 from resurgam.operations.drill_server import Site, site_of, where_of
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
-from resurgam.operations.restore_database import load_database, open_dump, plan_database, scan_dump
+from resurgam.operations.restore_database import (
+    load_database,
+    open_dump,
+    plan_database,
+    scan_dump,
+    without_event_triggers,
+)
 from resurgam.operations.restore_files import Archive
 from resurgam.policy.drills import count_differences, evidence_bytes, table_differences, tree_differences
 from resurgam.postgres.connection import short_name
@@ -220,7 +226,7 @@ class Drilling:
                 found.differences += differ
         found.warnings += loaded.warnings
         found.counts |= {"tables": len(loaded.rows), "rows": sum(loaded.rows.values()), "dump_bytes": script.size}
-        quiet = "-c event_triggers=off" if plan.facts.superuser and plan.facts.server_version >= 170_000 else ""
+        quiet = without_event_triggers(plan.facts)
         base = self.rules.file.parent if self.rules.file is not None else self.application.folder
         return Restored(target, quiet, Path(scratch["path"]) / "files", base)
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import psycopg
-from psycopg import sql
 
 from resurgam.errors import ClientToolError
 from resurgam.operations.restore_database import drop_database
 from resurgam.postgres.connection import Server
 from resurgam.postgres.embedded import EmbeddedServer, major_version, packaged_installations
-from resurgam.postgres.swap import database_oid, maintenance_server
+from resurgam.postgres.swap import maintenance_server
 from resurgam.settings import Database, DrillRules, Secret
 
 Where = Literal["same", "other", "embedded"]
@@ -88,28 +85,7 @@ def _programs(metadata: dict[str, Any], pg_bin: Path | None) -> Path:
 
 
 def drop_scratch(server: Server, name: str) -> None:
-    """Drop a drill's database; harmless if it is not there. DatabaseError if it stays.
-
-    A subscription in it would forbid that; the restored one is disabled, and has nothing on the other side.
-    """
+    """Drop a drill's database; harmless if it is not there. DatabaseError if it stays."""
     if _SCRATCH.fullmatch(name) is None:
         raise ValueError("not the name of a scratch database")
-    maintenance = maintenance_server(server)
-    with closing(maintenance.connect()) as session:
-        oid = database_oid(session, name)
-        query = "SELECT subname FROM pg_subscription WHERE subdbid = %s"
-        subscriptions = [] if oid is None else [row[0] for row in session.execute(query, (oid,))]
-    if subscriptions:
-        _drop_subscriptions(server.at(name), subscriptions)
-    drop_database(maintenance, name)
-
-
-def _drop_subscriptions(server: Server, names: list[str]) -> None:
-    with closing(server.connect()) as session:
-        for name in map(sql.Identifier, names):
-            try:
-                session.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
-                session.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
-                session.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
-            except psycopg.Error:
-                return  # then the database can't be dropped either, which tells of it
+    drop_database(maintenance_server(server), name)

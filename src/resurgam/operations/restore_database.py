@@ -276,7 +276,7 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
     # Where the connections use all cores already, workers beside them cost up to 12 % (two cores, two connections).
     spare = (os.cpu_count() or 1) > connections
     options = LoadOptions(facts, connections=connections, parallel_workers=None if spare else 0)
-    quiet = _without_event_triggers(plan.facts)
+    quiet = without_event_triggers(plan.facts)
     report = load(plan.script, plan.dump, lambda: beside.connect(options=quiet), options, advance)
     progress.phase("Counting the rows")
     _check_rows(beside, plan.script.rows, connections, quiet)
@@ -287,22 +287,36 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
     return LoadedDatabase(report.rows, (*report.warnings, *refused), skipped)
 
 
-def _without_event_triggers(facts: TargetFacts) -> str:
+def without_event_triggers(facts: TargetFacts) -> str:
     """Options of sessions in which the dump's own event triggers stay still; those on login would write rows."""
     return "-c event_triggers=off" if facts.superuser and facts.server_version >= 170_000 else ""
 
 
 def drop_database(maintenance: Server, name: str) -> None:
-    """Drop a database of ours that was never swapped in. DatabaseError if it is still there afterwards."""
+    """Drop a database of ours that was never swapped in. DatabaseError if it is still there afterwards.
+
+    A subscription in it would forbid that; the loaded one is disabled, and has nothing on the other side.
+    """
     with closing(maintenance.connect()) as session:
         try:
             _end_creation(session, name)
+            query = "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = %s"
+            if subscriptions := [str(row[0]) for row in session.execute(query, (name,))]:
+                _drop_subscriptions(maintenance.at(name), subscriptions)
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         except psycopg.Error as error:
             raise DatabaseError(
                 f"The half-loaded database {name} could not be dropped ({error.diag.message_primary}).",
                 f"The live database is untouched. Drop it by hand: DROP DATABASE {name};",
             ) from error
+
+
+def _drop_subscriptions(server: Server, names: list[str]) -> None:
+    with closing(server.connect()) as session:
+        for name in map(sql.Identifier, names):
+            session.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+            session.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
+            session.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
 
 
 def _end_creation(session: psycopg.Connection[Any], name: str) -> None:

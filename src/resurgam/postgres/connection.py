@@ -67,6 +67,12 @@ class Server:
         """The same server, another database."""
         return replace(self, database=replace(self.database, name=name))
 
+    def telling(self, options: str) -> Server:
+        """The same database, where every connection, of client tools as well, begins with these options (PGOPTIONS)."""
+        given = dict(self.database.options)
+        given["options"] = " ".join(part for part in (given.get("options", ""), options) if part)
+        return replace(self, database=replace(self.database, options=tuple(given.items())))
+
     def named(self) -> Server:
         """The same, with the database's name filled in where a service file or libpq's defaults supply it."""
         if self.database.name is not None:

@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import LiteralString
 
 import psycopg
 
+from resurgam.postgres.beyond import reaches_beyond
 from resurgam.postgres.script import Run, Script, Statement
 from resurgam.postgres.statements import Token, codec, owner_of
 from resurgam.postgres.tokens import tokens
@@ -148,21 +148,6 @@ def check_script(
     return missing.sentences(), warnings
 
 
-def reaches_beyond(text: bytes) -> bool:
-    """Whether a statement is about the whole server: pg_dump of one database writes none, a hostile dump might.
-
-    What functions and DO blocks do when they run can't be known; docs/threat-model.md says so.
-    """
-    words = [word for kind, word in islice(tokens(text), 3) if kind == "word"]
-    if words[:2] == [b"alter", b"system"]:
-        return True
-    return (
-        words[:1] in ([b"create"], [b"alter"], [b"drop"])
-        and words[1:2] in ([b"database"], [b"role"], [b"user"], [b"group"], [b"tablespace"])
-        and words[2:3] != [b"mapping"]
-    )
-
-
 _OWNERSHIP = "ALTER … OWNER TO a role that we may not give things to"
 
 
@@ -189,6 +174,8 @@ class SkipRules:
         text = item.text
         if _STATISTICS.match(text) and self._facts.server_version < 180000:
             return "this server can't take planner statistics"
+        if _ON_THE_SERVER.match(text):
+            return "comments and labels of databases, roles and tablespaces, which may be those in use"
         left_out = self._facts.left_out
         if left_out and not left_out.isdisjoint(_given_roles(text, self.encoding)):
             return "owners and grants that name roles which this server does not have, as asked"
@@ -218,6 +205,11 @@ class SkipRules:
             self._impersonating = False
             return True
         return self._impersonating and _is_grant(text)
+
+
+_ON_THE_SERVER = re.compile(
+    rb"(?:COMMENT|SECURITY\s+LABEL(?:\s+FOR\s+\S+)?)\s+ON\s+(?:DATABASE|ROLE|TABLESPACE)\s", re.IGNORECASE
+)
 
 
 def _given_roles(text: bytes, encoding: str) -> set[str]:
@@ -286,6 +278,9 @@ def _names(found: list[Token], encoding: str) -> Iterator[str]:
             return
 
 
+_METHOD = re.compile(rb'CREATE\s+ACCESS\s+METHOD\s+"?([^\s"]+)', re.IGNORECASE)
+
+
 class _Missing:
     """What the target lacks."""
 
@@ -296,6 +291,8 @@ class _Missing:
         self._denied_extensions: set[str] = set()
         self._tablespaces: set[str] = set()
         self._methods: set[str] = set()
+        self._own_methods: set[str] = set()
+        self._extended = False
         self._powers: set[str] = set()
         self.beyond: list[int] = []
 
@@ -305,10 +302,15 @@ class _Missing:
             value = (item.setting.value or "").strip()
             if item.setting.name == "default_tablespace" and value and value not in facts.tablespaces:
                 self._tablespaces.add(value)
-            if item.setting.name == "default_table_access_method" and value not in {"", *facts.access_methods}:
+            # Access methods are a database's own: the dump may make them itself, or by an extension.
+            known = self._own_methods | facts.access_methods | {""}
+            if item.setting.name == "default_table_access_method" and value not in known and not self._extended:
                 self._methods.add(value)
             return
+        if made := _METHOD.match(item.text):
+            self._own_methods.add(made.group(1).decode("utf-8", "replace"))
         if (name := _extension(item.text)) is not None:
+            self._extended = self._extended or name != "plpgsql"
             if name not in facts.extensions:
                 self._extensions.add(name)
             elif not facts.extensions[name]:

@@ -1,0 +1,21 @@
+-- What only PostgreSQL 18 knows; after every_object.sql.
+SET search_path = every, public;
+CREATE TABLE virtual (a int, b int GENERATED ALWAYS AS (a * 2), c int CONSTRAINT "named; one" NOT NULL);
+INSERT INTO virtual (a, c) VALUES (1, 2);
+ALTER TABLE virtual ADD CONSTRAINT not_yet NOT NULL a NOT VALID, ADD CONSTRAINT loose CHECK (c > 100) NOT ENFORCED;
+CREATE TABLE periods (id int4range, at daterange, PRIMARY KEY (id, at WITHOUT OVERLAPS));
+CREATE TABLE in_periods (id int4range, at daterange, FOREIGN KEY (id, PERIOD at) REFERENCES periods (id, PERIOD at));
+INSERT INTO periods VALUES ('[1,2)', '[2020-01-01,2021-01-01)'), ('[1,2)', '[2021-01-01,2022-01-01)');
+INSERT INTO in_periods VALUES ('[1,2)', '[2020-05-01,2021-05-01)');
+CREATE TABLE not_enforced (a int, FOREIGN KEY (a) REFERENCES app.a (id) NOT ENFORCED);
+INSERT INTO not_enforced VALUES (-5);
+CREATE COLLATION built_in (PROVIDER = builtin, LOCALE = 'C.UTF-8');
+CREATE PUBLICATION of_generated FOR TABLE every_column WITH (publish_generated_columns = stored);
+CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY, d int) PARTITION BY RANGE (d);
+CREATE TABLE numbered_1 PARTITION OF numbered FOR VALUES FROM (0) TO (9);
+INSERT INTO numbered (d) VALUES (1), (2);
+CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO every.logins VALUES (1); END';
+CREATE TABLE logins (n int);
+CREATE EVENT TRIGGER watch_login ON login EXECUTE FUNCTION on_login();
+ANALYZE virtual;
+RESET search_path;
