@@ -88,6 +88,6 @@ def test_what_the_commands_change_is_noted_before_and_after(scene: Scene) -> Non
         *(("delete", "accepted"), ("delete", "refused")),
     ]
     restored = next(one for one in entries if one["action"] == "restore" and one["outcome"] == "accepted")
-    assert restored["details"] == {"database": False, "config": False, "files": True}
+    assert restored["details"] == {"database": False, "config": False, "files": True, "roles": "fail"}
     assert {one["origin"] for one in entries} == {"cli"}
     assert {one["target"] for one in entries} == {name, "radiology"}
