@@ -25,6 +25,7 @@ from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageE
 from resurgam.operations.progress import Progress
 from resurgam.operations.verify import dump_name
 from resurgam.postgres.connection import NAME_LENGTH, Server, short_name
+from resurgam.postgres.flush import flush
 from resurgam.postgres.loadcheck import (
     TargetFacts,
     check_script,
@@ -283,6 +284,7 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
     # From within: what catalogs of the whole server hold, such as its comment, is kept in the database's own encoding.
     with closing(beside.connect(options=quiet)) as session:
         refused = apply_properties(session, plan.fresh, plan.properties) if plan.properties else ()
+        flush(session)
     skipped = frozenset(statement.line for statement in report.skipped_statements)
     return LoadedDatabase(report.rows, (*report.warnings, *refused), skipped)
 

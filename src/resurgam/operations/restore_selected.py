@@ -112,15 +112,11 @@ def _scan(file: IO[bytes]) -> Script:
 
 
 def _finish(server: Server, renamed: tuple[Renamed, ...], views: list[Relation]) -> tuple[str, ...]:
-    """Make it durable, fill views, gather statistics: what fails here does not take back what was brought over."""
+    """Fill views, gather statistics: what fails here does not take back what was brought over."""
     told = []
     steps = [f"REFRESH MATERIALIZED VIEW {view.sql()}" for view in views]
     steps += [f"ANALYZE {one.new}" for one in renamed if one.kind == "table"]
     with closing(server.connect()) as session:
-        # The load committed without waiting for the disk; a commit that does wait takes all before it along.
-        session.execute("BEGIN")
-        session.execute("SELECT pg_current_xact_id()")
-        session.execute("COMMIT")
         for text in steps:
             try:
                 session.execute(text.encode())

@@ -6,7 +6,7 @@ Rules:
   the rows and is the fastest way. Where something else may be in the table, or see its rows, plain COPY is used;
 - the server's count of every COPY must equal the scanner's;
 - an error names the line of the dump and the server's message, never values of rows;
-- nothing is committed synchronously: the target is dropped on failure, and made durable by the caller on success.
+- nothing is committed synchronously: the target is dropped on failure, and made durable as a whole on success.
 """
 
 from __future__ import annotations
@@ -150,6 +150,7 @@ class _Loading:
             self._statement(self._session(0), item)
         if self._session(0).in_transaction:
             raise RestoreFailed("The dump leaves a transaction open at its end; the live database was not touched.")
+        self._session(0).make_durable()
         if self._progress:
             self._progress(self._script.size)
 

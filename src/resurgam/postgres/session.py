@@ -17,6 +17,7 @@ from psycopg import pq
 from psycopg.errors import error_from_result
 
 from resurgam.errors import HostileError, RestoreFailed
+from resurgam.postgres.flush import FLUSH, not_durable
 from resurgam.postgres.script import Statement
 
 _GOOD = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
@@ -30,7 +31,7 @@ def base_settings(server_version: int, parallel_workers: int | None) -> dict[str
     """Settings of every loading connection, before those of the script.
 
     Without synchronous commits a crash of the server may lose what was loaded, never tear it: the database being
-    loaded is dropped then, and the caller makes the finished one durable before it is swapped in.
+    loaded is dropped then, and the finished one is made durable before it is swapped in.
     """
     settings = {
         "synchronous_commit": "off",
@@ -105,6 +106,14 @@ class Session:
         if failed is not None:
             raise error_from_result(failed, encoding=self.connection.info.encoding)
         return results
+
+    def make_durable(self) -> None:
+        """Flush all that was committed while this session lived. RestoreFailed if it does not live any more."""
+        self.settle({})
+        try:
+            self.execute(FLUSH)
+        except psycopg.Error as error:
+            raise not_durable(error) from None
 
     def _result(self) -> pq.abc.PGresult | None:
         """The next result, waited for without the GIL, which psycopg's get_result() would hold."""

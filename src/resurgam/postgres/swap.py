@@ -16,6 +16,7 @@ from psycopg import sql
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, RestoreFailed
 from resurgam.postgres.connection import Server
+from resurgam.postgres.flush import WAIT_FOR_DISK
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 MAINTENANCE = ("postgres", "template1")
@@ -121,6 +122,7 @@ def _swap(renamer: Connection, ender: Connection, names: tuple[str, str | None, 
     ending.start()
     try:
         with renamer.transaction():
+            renamer.execute(WAIT_FOR_DISK)  # after it the journal says `complete`, whatever the server forgets
             if replaced is not None:
                 renamer.execute(_rename(live, previous))
                 started = clock.monotonic()
