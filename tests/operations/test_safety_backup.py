@@ -1,4 +1,7 @@
-"""The backup of the present state that a restore takes first."""
+"""The backup of the present state that a restore takes first.
+
+The numbers are those of docs/ordering.md.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def scene(database: Database, tmp_path: object) -> Scene:
     return small_scene(database, tmp_path)  # type: ignore[arg-type]
 
 
-def test_a_restore_saves_the_present_state_first_and_prunes_nothing(scene: Scene) -> None:
+def test_sentence_38_a_restore_saves_the_present_state_first_and_prunes_nothing(scene: Scene) -> None:
     with scene.service(**ON, MAX_BACKUPS="1") as service:
         taken = service.backup()
         scene.execute("DELETE FROM reports WHERE id > 10")
@@ -43,7 +46,7 @@ def test_a_restore_of_files_saves_the_database_too(scene: Scene) -> None:
     assert shown["metadata"]["database"]["tables"]
 
 
-def test_without_a_live_database_it_says_so_and_restores(scene: Scene) -> None:
+def test_sentence_38_without_a_live_database_it_says_so_and_restores(scene: Scene) -> None:
     with scene.service(**ON) as service:
         name = service.backup().name
         scene.administer(f'DROP DATABASE "{scene.database}" WITH (FORCE)')
@@ -53,7 +56,7 @@ def test_without_a_live_database_it_says_so_and_restores(scene: Scene) -> None:
     assert scene.execute("SELECT count(*) FROM reports") == [(2000,)]
 
 
-def test_a_present_state_that_can_not_be_read_is_replaced_all_the_same(scene: Scene) -> None:
+def test_sentence_38_a_present_state_that_can_not_be_read_is_replaced_all_the_same(scene: Scene) -> None:
     broken = tools(scene.root / "bin", scene.server.bin, pg_dump='echo "invalid page in block 0" >&2; exit 1')
     with scene.service(**ON) as service:
         name = service.backup().name
@@ -73,7 +76,7 @@ def test_a_present_state_that_can_not_be_read_is_replaced_all_the_same(scene: Sc
         ({"BACKUP_PG_BIN": "/nowhere"}, "pg_dump"),
     ],
 )
-def test_what_can_be_mended_refuses_the_restore(scene: Scene, more: dict[str, str], said: str) -> None:
+def test_sentence_38_what_can_be_mended_refuses_the_restore(scene: Scene, more: dict[str, str], said: str) -> None:
     with scene.service(**ON) as service:
         name = service.backup().name
     before = scene.seen()

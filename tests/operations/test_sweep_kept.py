@@ -1,4 +1,7 @@
-"""What restores kept goes when its time is over, and never what changed since."""
+"""What restores kept goes when its time is over, and never what changed since.
+
+The numbers are those of docs/ordering.md.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def _places(scene: Scene, result: RestoreResult) -> set[str]:
     return paths | {name for name in scene.databases() if "_previous_" in name}
 
 
-def test_it_goes_after_its_time_and_not_before(restored: tuple[Scene, Service, RestoreResult]) -> None:
+def test_sentence_37_it_goes_after_its_time_and_not_before(restored: tuple[Scene, Service, RestoreResult]) -> None:
     scene, service, result = restored
     there = _places(scene, result)
     assert len(there) == 4  # the database, two trees, a config file
@@ -82,7 +85,9 @@ def test_it_goes_after_its_time_and_not_before(restored: tuple[Scene, Service, R
         "SELECT lo_create(0)",
     ],
 )
-def test_a_database_that_was_written_to_stays(restored: tuple[Scene, Service, RestoreResult], writing: str) -> None:
+def test_sentences_36_and_37_a_database_that_was_written_to_stays(
+    restored: tuple[Scene, Service, RestoreResult], writing: str
+) -> None:
     scene, service, result = restored
     with psycopg.connect(scene.server.dsn(str(result.previous_database)), autocommit=True) as session:
         session.execute(writing.encode())
@@ -107,7 +112,7 @@ def test_who_reads_it_keeps_it_for_now(restored: tuple[Scene, Service, RestoreRe
     assert [line for line in _sweep(service) if "wrote to it" in line]
 
 
-def test_counts_that_were_reset_tell_nothing(restored: tuple[Scene, Service, RestoreResult]) -> None:
+def test_sentence_37_counts_that_were_reset_tell_nothing(restored: tuple[Scene, Service, RestoreResult]) -> None:
     scene, service, result = restored
     with psycopg.connect(scene.server.dsn(str(result.previous_database)), autocommit=True) as session:
         session.execute("SELECT pg_stat_reset()")
@@ -115,7 +120,9 @@ def test_counts_that_were_reset_tell_nothing(restored: tuple[Scene, Service, Res
 
 
 @pytest.mark.parametrize("change", ["write", "add", "remove", "chmod"])
-def test_a_folder_that_changed_stays(restored: tuple[Scene, Service, RestoreResult], change: str) -> None:
+def test_sentences_36_and_37_a_folder_that_changed_stays(
+    restored: tuple[Scene, Service, RestoreResult], change: str
+) -> None:
     scene, service, result = restored
     kept = next(one.previous for one in result.kept if one.target.name == "uploads")
     assert kept is not None
@@ -131,7 +138,7 @@ def test_a_folder_that_changed_stays(restored: tuple[Scene, Service, RestoreResu
     assert _places(scene, result) == {str(kept)}
 
 
-def test_a_folder_whose_removal_was_interrupted_goes_the_next_time(
+def test_sentence_37_a_folder_whose_removal_was_interrupted_goes_the_next_time(
     restored: tuple[Scene, Service, RestoreResult],
 ) -> None:
     scene, service, result = restored

@@ -1,4 +1,7 @@
-"""Undo: what a restore replaced comes back, whole, in seconds, and what it restored is kept."""
+"""Undo: what a restore replaced comes back, whole, in seconds, and what it restored is kept.
+
+The numbers are those of docs/ordering.md.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def _restored(scene: Scene, name: str, parts: Parts = Parts()) -> tuple[Fingerpr
 
 
 @pytest.mark.parametrize("parts", [Parts(), Parts(True, False, False), Parts(False, True, True)], ids=repr)
-def test_an_undo_brings_everything_back_and_a_second_one_goes_forward(world: tuple[Scene, str], parts: Parts) -> None:
+def test_sentence_34_an_undo_brings_everything_back_and_a_second_one_goes_forward(
+    world: tuple[Scene, str], parts: Parts
+) -> None:
     scene, name = world
     before, restored = _restored(scene, name, parts)
     assert lost(before, restored)
@@ -86,7 +91,7 @@ def test_where_there_was_nothing_before_an_undo_leaves_nothing(world: tuple[Scen
     assert scene.leftovers() == []
 
 
-def test_it_goes_from_the_newest(world: tuple[Scene, str]) -> None:
+def test_sentence_35_it_goes_from_the_newest(world: tuple[Scene, str]) -> None:
     scene, name = world
     first, second = _restored(scene, name)
     with scene.service() as service:
@@ -101,7 +106,7 @@ def test_it_goes_from_the_newest(world: tuple[Scene, str]) -> None:
     assert lost(first, scene.seen()) or first == before
 
 
-def test_nothing_to_undo(pg16: EmbeddedServer, tmp_path: Path) -> None:
+def test_sentence_35_nothing_to_undo(pg16: EmbeddedServer, tmp_path: Path) -> None:
     made = create_database(pg16)
     with scene_for(made, tmp_path).service() as service, pytest.raises(RestoreRefused, match="nothing to undo"):
         service.folder.prepare()
@@ -109,7 +114,7 @@ def test_nothing_to_undo(pg16: EmbeddedServer, tmp_path: Path) -> None:
     drop_database(pg16, made.name)
 
 
-def test_what_was_dropped_or_changed_meanwhile_refuses_it(world: tuple[Scene, str]) -> None:
+def test_sentence_35_what_was_dropped_or_changed_meanwhile_refuses_it(world: tuple[Scene, str]) -> None:
     scene, name = world
     _, restored = _restored(scene, name)
     with scene.service() as service:
@@ -218,7 +223,7 @@ def _old_or_new(scene: Scene, old: Fingerprint, new: Fingerprint) -> str:
     return "new" if not to_new else "old"
 
 
-def test_an_undo_killed_at_every_step_of_its_journal(world: tuple[Scene, str]) -> None:
+def test_sentence_34_an_undo_killed_at_every_step_of_its_journal(world: tuple[Scene, str]) -> None:
     scene, name = world
     _restored(scene, name)
     steps = in_child(_at_step(_undo(scene), -1, False))
@@ -239,7 +244,7 @@ def test_an_undo_killed_at_every_step_of_its_journal(world: tuple[Scene, str]) -
     assert "old" in seen
 
 
-def test_an_undo_killed_at_any_change_of_a_file(world: tuple[Scene, str]) -> None:
+def test_sentence_34_an_undo_killed_at_any_change_of_a_file(world: tuple[Scene, str]) -> None:
     scene, name = world
     parts = Parts(False, True, True)
     _restored(scene, name, parts)
@@ -270,7 +275,7 @@ def test_an_undo_that_fails_on_its_way_leaves_everything_as_it_was(
     assert scene.leftovers() == []
 
 
-def test_what_the_application_wrote_since_is_kept(world: tuple[Scene, str]) -> None:
+def test_sentence_34_what_the_application_wrote_since_is_kept(world: tuple[Scene, str]) -> None:
     scene, name = world
     before, _ = _restored(scene, name)
     scene.execute("CREATE TABLE since (id int)")
