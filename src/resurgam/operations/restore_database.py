@@ -363,8 +363,8 @@ def _count(server: Server, tables: list[TableName], options: str) -> list[tuple[
         for schema, table in tables:
             name = sql.Identifier(schema, table) if schema else sql.Identifier(table)
             # A foreign dump may have loaded partitions through their root, which holds no row itself.
-            kind = session.execute("SELECT relkind FROM pg_class WHERE oid = %s::regclass", (name.as_string(),))
+            kind = session.execute("SELECT relkind FROM pg_catalog.pg_class WHERE oid = %s::pg_catalog.regclass", (name.as_string(),))
             only = sql.SQL("" if kind.fetchone() == ("p",) else "ONLY ")
-            row = session.execute(sql.SQL("SELECT count(*) FROM {}{}").format(only, name)).fetchone()
+            row = session.execute(sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(only, name)).fetchone()
             counted.append(((schema, table), row[0] if row else -1))
     return counted
