@@ -63,6 +63,11 @@ class RestorePlanRequest(BaseModel):
     full_check: StrictBool = Field(
         False, description="Read the loaded database back and compare it with the backup's fingerprint before the swap."
     )
+    in_place: StrictBool = Field(
+        False,
+        description="Where the role may not create databases: replace the live database's content in one transaction. "
+        "No previous database is kept; a safety backup is always taken.",
+    )
     into: StrictStr = Field("", max_length=63, description="Load the database under this new name; the live one stays.")
     to_server: StrictStr = Field(
         "",
@@ -97,6 +102,7 @@ class RestorePlanRequest(BaseModel):
             "files": self.restore_files,
             "roles": self.roles,
             "full_check": self.full_check,
+            "in_place": self.in_place,
             "into": self.into,
             "to_server": self.to_server,
             "schemas": self.schemas,

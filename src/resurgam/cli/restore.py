@@ -85,6 +85,14 @@ def restore(
             "fingerprint).",
         ),
     ] = "rows",
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place",
+            help="Where the role may not create databases: replace the live database's content in one transaction. A "
+            "safety backup is always taken, no previous database is kept.",
+        ),
+    ] = False,
     no_safety_backup: Annotated[
         bool, typer.Option("--no-safety-backup", help="Take no backup of the present state first.")
     ] = False,
@@ -109,6 +117,7 @@ def restore(
         paths=tuple(file or ()),
         folder=target,
         full_check=_full_check(check),
+        in_place=in_place,
     )
     if only and wishes.beside:
         raise UsageError("--only is for restores of the whole; nothing was done.")

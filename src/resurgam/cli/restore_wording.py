@@ -73,7 +73,10 @@ def _database(plan: DatabasePlan) -> Iterator[str]:
     rows = sum(plan.script.rows.values())
     size = f"{count_text(len(plan.script.rows), 'table')}, {count_text(rows, 'row')}, {size_text(plan.script.size)}"
     around = plan.surroundings
-    if plan.replaces:
+    if plan.in_place:
+        yield f"  - replace what is in the database {plan.live} ({size}), in one transaction; it is not kept, but for a"
+        yield "    backup of the present state, which is taken first. Sessions in the way are ended, others wait."
+    elif plan.replaces:
         now = "" if around is None or around.database_bytes is None else f" of {size_text(around.database_bytes)}"
         yield f"  - replace the database {plan.live} ({size}); the present one{now} is kept as"
         yield f"    {plan.previous}. Sessions that use it are ended."
@@ -81,10 +84,10 @@ def _database(plan: DatabasePlan) -> Iterator[str]:
         yield f"  - create the database {plan.live} ({size})"
     if around is None:
         return
-    for group in around.sessions[:_SESSIONS]:
+    for group in () if plan.in_place else around.sessions[:_SESSIONS]:
         program = f" ({group.application})" if group.application else ""
         yield f"  - end {count_text(group.count, 'session')} of {group.user}{program} from {group.address}"
-    if len(around.sessions) > _SESSIONS:
+    if len(around.sessions) > _SESSIONS and not plan.in_place:
         yield f"  - end sessions of {len(around.sessions) - _SESSIONS} more kinds"
     if plan.script.dumped_from:
         yield f"  - go from PostgreSQL {plan.script.dumped_from} to {around.server_version}"
@@ -98,7 +101,8 @@ def _time(plan: RestorePlan | BesidePlan) -> str:
 
 
 def _whole_text(result: RestoreResult) -> str:
-    lines = [f"Restored {result.plan.name} in {seconds_text(result.seconds)}."]
+    plan = result.plan
+    lines = [f"Restored {plan.name} in {seconds_text(result.seconds)}."]
     if result.loaded is not None:
         rows = sum(result.loaded.rows.values())
         lines.append(
@@ -112,6 +116,7 @@ def _whole_text(result: RestoreResult) -> str:
     for kept in result.kept:
         before = "there was nothing before" if kept.previous is None else f"what was there is kept in {kept.previous}"
         lines.append(f"  restored   {kept.target}; {before}")
-    lines.append("`resurgam undo` takes this back.")
+    if plan.database is None or not plan.database.in_place:
+        lines.append("`resurgam undo` takes this back.")
     lines.append("Restart the application, so that it opens new connections and reads its files again.")
     return "\n".join(map(printable, lines))

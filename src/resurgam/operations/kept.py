@@ -59,6 +59,11 @@ def database_swap(journal: Journal) -> dict[str, Any] | None:
     return next((step.data for step in journal.steps if step.step == "database_swap"), None)
 
 
+def in_place_step(journal: Journal) -> dict[str, Any] | None:
+    """The transaction of a restore in place, and the safety backup that takes it back; None if it was not in place."""
+    return next((step.data for step in journal.steps if step.step == "in_place"), None)
+
+
 def is_ours(journal: Journal, folder: Path) -> bool:
     """Whether a run of this backup folder made it. A folder that is gone was moved or renamed: it is ours then."""
     theirs = journal.plan.get("folder")

@@ -11,11 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 from resurgam.catalog.state import Journal, State
-from resurgam.operations.kept import database_swap, swap_steps
+from resurgam.operations.kept import database_swap, in_place_step, swap_steps
 from resurgam.operations.move_entries import Look
 from resurgam.operations.restore_database import drop_database
 from resurgam.operations.swap_paths import discard_staging, revert
 from resurgam.postgres.connection import Server
+from resurgam.postgres.in_place import transaction_committed
 from resurgam.postgres.swap import database_oid, maintenance_server, wait_until_decided
 from resurgam.sources.excludes import OWN_PREFIX
 
@@ -71,10 +72,13 @@ def _settle(state: State, server: Server, journal: Journal) -> str:
 
 
 def _was_committed(server: Server, journal: Journal) -> bool:
-    """The database's swap is the commit; a rename keeps the oid, so the server can tell."""
+    """The database's swap is the commit; a rename keeps the oid, so the server can tell. In place a transaction is."""
     if any(step.step == "complete" for step in journal.steps):
         return True
-    swap = database_swap(journal)
+    swap, in_place = database_swap(journal), in_place_step(journal)
+    if in_place is not None:
+        with closing(maintenance_server(server).connect()) as session:
+            return transaction_committed(session, in_place["xid"], in_place["pid"])
     if swap is None:
         return False
     with closing(maintenance_server(server).connect()) as session:

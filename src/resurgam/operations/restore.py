@@ -17,7 +17,7 @@ from typing import Any, Literal
 from resurgam.archive.opening import open_archive
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
-from resurgam.errors import DatabaseError, RestoreRefused, UsageError
+from resurgam.errors import DatabaseError, RestoreFailed, RestoreRefused, UsageError
 from resurgam.operations.backup import Application
 from resurgam.operations.check_fingerprint import NO_FINGERPRINT, recorded_fingerprint, require_equal
 from resurgam.operations.config_diff import config_diffs
@@ -36,6 +36,7 @@ from resurgam.operations.restore_database import (
     scan_dump,
 )
 from resurgam.operations.restore_files import Archive, Places, StagedFiles, plan_files, stage_files
+from resurgam.operations.restore_in_place import NOT_KEPT, replaced_in_place
 from resurgam.operations.restore_lock import lock_database
 from resurgam.operations.restore_plan import Parts, RestorePlan, Wishes
 from resurgam.operations.safety_backup import SafetyBackups, take_safety_backup
@@ -115,7 +116,8 @@ class Restoring:
             recover_restores(state, self.application.server, self.inventory.folder.path)
             self.inventory.folder.sweep()
             wishes = wishes or Wishes()
-            safe = self.safety.wanted if wishes.safety is None else wishes.safety
+            wishes.check()
+            safe = wishes.in_place or (self.safety.wanted if wishes.safety is None else wishes.safety)
             holder = self._lock(locks, needed=parts.database) if parts.database or safe else None
             with self.opened(name, parts, wishes) as (archive, plan, restore_id):
                 if plan.problems:
@@ -125,13 +127,14 @@ class Restoring:
                 if safe:
                     about = (self.application, self.inventory, holder, self.clock, self.progress)
                     safety, told = take_safety_backup(self.safety, *about)
+                    if wishes.in_place:
+                        told = _way_back(safety, told)
                 with roles_taken_back(plan.database):
-                    loaded, kept, offline = self._execute(archive, plan, wishes, restore_id, locks, state)
-        replaced = plan.database.previous if plan.database and plan.database.replaces else None
+                    loaded, kept, offline = self._execute(archive, plan, wishes, restore_id, locks, state, safety or "")
         return RestoreResult(
             plan=plan,
             loaded=loaded,
-            previous_database=replaced,
+            previous_database=_replaced(plan.database),
             kept=kept,
             offline=offline,
             seconds=self.clock.monotonic() - started,
@@ -153,6 +156,8 @@ class Restoring:
         """The archive, the plan and an id for the restore; the archive is open until the block ends."""
         if not (parts.database or parts.config or parts.files):
             raise UsageError("Nothing was asked for: database, config and files are all switched off.")
+        if wishes.in_place and not parts.database:
+            raise UsageError("In place is about the database, which is switched off; nothing was done.")
         self.inventory.refresh()
         record = self.inventory.find(name)
         # Two restores may begin within a second, also of databases whose cut names are the same.
@@ -174,7 +179,7 @@ class Restoring:
                     metadata,
                     restore_id,
                     roles=wishes.roles,
-                    live_side=side if wishes.beside else "replaced",
+                    live_side=side if wishes.beside else "in place" if wishes.in_place else "replaced",
                 )
                 if wishes.full_check and recorded_fingerprint(metadata) is None:
                     problems = (*problems, NO_FINGERPRINT)
@@ -195,7 +200,14 @@ class Restoring:
         return server.at(name)
 
     def _execute(
-        self, archive: Archive, plan: RestorePlan, wishes: Wishes, restore_id: str, locks: ExitStack, state: State
+        self,
+        archive: Archive,
+        plan: RestorePlan,
+        wishes: Wishes,
+        restore_id: str,
+        locks: ExitStack,
+        state: State,
+        safety: str,
     ) -> tuple[LoadedDatabase | None, tuple[Kept, ...], float]:
         """Load, stage, swap. Journalled step by step; on failure everything is put back before the cause is raised."""
 
@@ -208,7 +220,7 @@ class Restoring:
         state.journal_begin(restore_id, begun)
         loaded, staged = None, StagedFiles((), ())
         try:
-            if database is not None:
+            if database is not None and not database.in_place:
                 loaded = load_database(database, self.connections, journal, self.progress)
                 if wishes.full_check:
                     require_equal(
@@ -221,12 +233,23 @@ class Restoring:
                     )
             if plan.files is not None:
                 staged = stage_files(plan.files, archive, self.places, restore_id, journal, self.progress)
-            self.progress.phase("Swapping")
-            locks.close()  # the advisory lock's session is in the database that is about to be renamed
-            kept = swap_in(staged.items, lambda step, data: journal(f"{SWAP}{step}", data))
-            offline = self._swap_database(database, journal) if database is not None else 0.0
-            replaced = database.previous if database is not None and database.replaces else None
-            mark_kept(self.application.server, journal, replaced, kept)
+
+            def swap_files() -> tuple[Kept, ...]:
+                self.progress.phase("Swapping")
+                return swap_in(staged.items, lambda step, data: journal(f"{SWAP}{step}", data))
+
+            if database is not None and database.in_place:
+                about = (database, safety, journal, self.clock, self.progress)
+                with replaced_in_place(*about) as (transaction, loaded):
+                    if wishes.full_check:
+                        transaction.require_equal(database, archive.metadata())
+                    kept = swap_files()
+                    offline = transaction.commit()
+            else:
+                locks.close()  # the advisory lock's session is in the database that is about to be renamed
+                kept = swap_files()
+                offline = self._swap_database(database, journal) if database is not None else 0.0
+            mark_kept(self.application.server, journal, _replaced(database), kept)
             journal("complete", {})
         finally:
             # By the journal, as after a crash: what was not committed is put back, left-overs go.
@@ -239,6 +262,22 @@ class Restoring:
         data = {"live": plan.live, "fresh": plan.fresh, "fresh_oid": fresh, "previous": plan.previous, "old_oid": old}
         journal("database_swap", data)
         return swap_databases(plan.maintenance, plan.live, plan.fresh, plan.previous, self.clock)
+
+
+def _replaced(plan: DatabasePlan | None) -> str | None:
+    """What the replaced database is called now; None if it is not kept."""
+    return plan.previous if plan is not None and plan.replaces and not plan.in_place else None
+
+
+def _way_back(safety: str | None, told: tuple[str, ...]) -> tuple[str, ...]:
+    """What to say of a restore in place, which the safety backup takes back. RestoreFailed if there is none."""
+    if safety is None:
+        raise RestoreFailed(
+            "In place nothing is kept but the backup of the present state, and that could not be taken, so nothing was "
+            f"touched. {' '.join(told)}",
+            "Let a superuser run ALTER ROLE … CREATEDB, and restore without --in-place.",
+        )
+    return (*told, NOT_KEPT.format(safety))
 
 
 @contextmanager

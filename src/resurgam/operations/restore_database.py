@@ -26,6 +26,7 @@ from resurgam.operations.progress import Progress
 from resurgam.operations.verify import dump_name
 from resurgam.postgres.connection import NAME_LENGTH, Server, short_name
 from resurgam.postgres.flush import flush
+from resurgam.postgres.in_place import examine
 from resurgam.postgres.loadcheck import (
     TargetFacts,
     check_script,
@@ -87,6 +88,7 @@ class DatabasePlan:
     """What will be loaded and swapped. `live` may not exist yet; `fresh` and `previous` do not.
 
     `missing_roles` are those that the dump names and the server lacks; `create_roles` will be made before loading.
+    `in_place`: nothing is swapped, the content of `live` is replaced within one transaction.
     """
 
     live: str
@@ -102,6 +104,7 @@ class DatabasePlan:
     missing_roles: frozenset[str] = frozenset()
     create_roles: tuple[str, ...] = ()
     surroundings: Surroundings | None = None
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +177,12 @@ def plan_database(
     restore_id: str,
     *,
     roles: Literal["fail", "create", "skip"] = "fail",
-    live_side: Literal["replaced", "new", "kept"] = "replaced",
+    live_side: Literal["replaced", "new", "kept", "in place"] = "replaced",
 ) -> tuple[DatabasePlan, tuple[str, ...], tuple[str, ...]]:
     """The plan, the problems that refuse it, and warnings. Asks the server and touches nothing.
 
     `roles`: what to do with those that the dump names and the server lacks. `live_side`: the database is swapped in
-    for the live one; is to get a name that must be free; or is only loaded, and nothing is swapped.
+    for the live one; is to get a name that must be free; is only loaded, and nothing is swapped; or is loaded in place.
     """
     server = server.named()
     maintenance = maintenance_server(server)
@@ -191,6 +194,10 @@ def plan_database(
         if properties is None and oid is not None:
             properties = read_properties(connection, live)
         facts = read_facts(connection)
+        in_the_way: tuple[str, ...] = ()
+        if live_side == "in place":
+            encoding = "" if properties is None else properties.encoding
+            in_the_way, facts = examine(server, script, facts, encoding, exists=oid is not None)
         missing = _missing_roles(script, facts, properties if roles == "create" else None)
         if roles == "skip":
             facts = replace(facts, left_out=missing.given)
@@ -213,9 +220,10 @@ def plan_database(
             missing_roles=missing.all,
             create_roles=tuple(create),
             surroundings=around,
+            in_place=live_side == "in place",
         )
         problems = (
-            *creation_problems(connection, properties),
+            *(in_the_way if plan.in_place else creation_problems(connection, properties, live_side=live_side)),
             *_live_problems(connection, live, live_side, exists=oid is not None),
             *surrounding_problems(connection, around, live, script.size),
             *creation_refusals(connection, create, facts),
@@ -226,7 +234,7 @@ def plan_database(
 
 
 def _live_problems(connection: Connection, live: str, live_side: str, *, exists: bool) -> Iterator[str]:
-    if live_side == "replaced":
+    if live_side in ("replaced", "in place"):
         yield from replacement_problems(connection, live)
     elif live_side == "new":
         if not live or "\0" in live or len(live.encode("utf-8", "surrogateescape")) > NAME_LENGTH:
@@ -343,6 +351,15 @@ def _check_rows(server: Server, expected: dict[TableName, int], connections: int
         counted = [
             pair for pairs in executor.map(lambda share: _count(server, share, options), shares) for pair in pairs
         ]
+    _require(counted, expected)
+
+
+def require_rows(connection: Connection, expected: dict[TableName, int]) -> None:
+    """RestoreFailed if a table does not have the rows of the backup, as `connection`, in its transaction, sees it."""
+    _require(_count_in(connection, list(expected)), expected)
+
+
+def _require(counted: list[tuple[TableName, int]], expected: dict[TableName, int]) -> None:
     wrong = [
         f"{schema}.{table} has {count:,} rows instead of {expected[schema, table]:,}"
         for (schema, table), count in counted
@@ -358,13 +375,17 @@ def _check_rows(server: Server, expected: dict[TableName, int], connections: int
 def _count(server: Server, tables: list[TableName], options: str) -> list[tuple[TableName, int]]:
     if not tables:
         return []
-    counted = []
     with closing(server.connect(options=f"{options} -c row_security=off")) as session:
-        for schema, table in tables:
-            name = sql.Identifier(schema, table) if schema else sql.Identifier(table)
-            # A foreign dump may have loaded partitions through their root, which holds no row itself.
-            kind = session.execute("SELECT relkind FROM pg_catalog.pg_class WHERE oid = %s::pg_catalog.regclass", (name.as_string(),))
-            only = sql.SQL("" if kind.fetchone() == ("p",) else "ONLY ")
-            row = session.execute(sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(only, name)).fetchone()
-            counted.append(((schema, table), row[0] if row else -1))
+        return _count_in(session, tables)
+
+
+def _count_in(session: Connection, tables: list[TableName]) -> list[tuple[TableName, int]]:
+    counted = []
+    for schema, table in tables:
+        name = sql.Identifier(schema, table) if schema else sql.Identifier(table)
+        # A foreign dump may have loaded partitions through their root, which holds no row itself.
+        kind = session.execute("SELECT relkind FROM pg_catalog.pg_class WHERE oid = %s::pg_catalog.regclass", (name.as_string(),))
+        only = sql.SQL("" if kind.fetchone() == ("p",) else "ONLY ")
+        row = session.execute(sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(only, name)).fetchone()
+        counted.append(((schema, table), row[0] if row else -1))
     return counted

@@ -33,7 +33,8 @@ class Wishes:
     `into`: load the database under this new name, beside the live one, which stays; `to_server`: to another server,
     by the name of a service (pg_service.conf), or "setting" for RESTORE_DATABASE_URL. `tables` and `schemas` come into
     the live database under new names, with the tables' `foreign_keys` if wanted; `paths` of the backup into `folder`,
-    or beside their live ones.
+    or beside their live ones. `in_place`: the live database's content is replaced in one transaction, for roles that
+    may not create databases; it needs the safety backup.
     """
 
     roles: RoleChoice = "fail"
@@ -46,6 +47,7 @@ class Wishes:
     paths: tuple[str, ...] = ()
     folder: str = ""
     full_check: bool = False
+    in_place: bool = False
 
     @property
     def elsewhere(self) -> bool:
@@ -66,6 +68,13 @@ class Wishes:
         if sum(kinds) > 1:
             raise UsageError(
                 "A database elsewhere, schemas or tables, and files are restored one at a time; nothing was done."
+            )
+        if self.in_place and self.beside:
+            raise UsageError("In place the live database is replaced, and nothing comes beside; nothing was done.")
+        if self.in_place and self.safety is False:
+            raise UsageError(
+                "In place no previous database is kept, so the backup of the present state can't be left out; nothing "
+                "was done."
             )
         if self.full_check and (self.schemas or self.tables or self.paths):
             raise UsageError("Only a whole database has a fingerprint to check; nothing was done.")
@@ -189,7 +198,8 @@ def _database_json(plan: DatabasePlan) -> dict[str, Any]:
     return {
         "name": plan.live,
         "replaces": plan.replaces,
-        "kept_as": plan.previous if plan.replaces else None,
+        "kept_as": plan.previous if plan.replaces and not plan.in_place else None,
+        "in_place": plan.in_place,
         "tables": len(plan.script.rows),
         "rows": sum(plan.script.rows.values()),
         "dump_bytes": plan.script.size,

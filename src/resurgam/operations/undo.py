@@ -20,7 +20,7 @@ from resurgam.catalog.state import Journal, State
 from resurgam.clock import Clock
 from resurgam.errors import RestoreRefused, StorageError
 from resurgam.operations.backup import Application
-from resurgam.operations.kept import SWAP, Side, database_swap, is_ours, sides_of, swap_steps
+from resurgam.operations.kept import SWAP, Side, database_swap, in_place_step, is_ours, sides_of, swap_steps
 from resurgam.operations.kept_marks import changed_since, is_there, mark_kept
 from resurgam.operations.progress import Progress
 from resurgam.operations.recovery import recover_restores, settle_restore
@@ -32,6 +32,7 @@ from resurgam.postgres.target import replacement_problems
 from resurgam.stores.folder import BackupFolder
 
 _NOTHING = "There is nothing to undo: no restore into {} is complete, or it changed nothing."
+_IN_PLACE = "That restore was in place, so no previous database was kept: restore its safety backup {} to go back."
 _WARNING = "Application may need to be restarted after undo completes"
 
 
@@ -162,6 +163,8 @@ class Undoing:
                 problems.append(problem)
             elif side.mark is not None and (change := changed_since(server, side)):
                 changes.append(f"What was kept as {side.place} is not as it was: {change}.")
+        if (in_place := in_place_step(journal)) is not None:
+            problems.append(_IN_PLACE.format(in_place["safety"]))
         database = None
         if (swap := database_swap(journal)) is not None:
             if "old_oid" not in swap:
@@ -224,7 +227,7 @@ class Undoing:
 def _latest(state: State, folder: Path) -> Journal | None:
     """The latest restore or undo of this folder that changed something."""
     done = (one for one in state.journals() if one.outcome == "completed" and is_ours(one, folder))
-    swapped = [one for one in done if database_swap(one) is not None or swap_steps(one)]
+    swapped = [one for one in done if database_swap(one) or in_place_step(one) or swap_steps(one)]
     return swapped[-1] if swapped else None
 
 

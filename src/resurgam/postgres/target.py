@@ -14,16 +14,17 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _PROVIDERS_SINCE = {"icu": 15, "builtin": 17}
 
 
-def creation_problems(connection: Connection, properties: Properties | None) -> Iterator[str]:
-    """Why our role could not create a database like the recorded one on this server."""
+def creation_problems(connection: Connection, properties: Properties | None, *, live_side: str = "") -> Iterator[str]:
+    """Why our role could not create a database like the recorded one on this server; in the stead of which live one."""
     row = connection.execute(
         "SELECT rolsuper OR rolcreatedb, rolname FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
     if row is None or not row[0]:
         role = row[1] if row else "the role"
+        instead = "; or restore with --in-place (API: in_place true)" if live_side == "replaced" else ""
         yield (
             f"The role {role} may not create databases, and a restore loads into a new one beside the live one: "
-            f"as a superuser, run ALTER ROLE {role} CREATEDB."
+            f"as a superuser, run ALTER ROLE {role} CREATEDB{instead}."
         )
     if properties is None:
         return
