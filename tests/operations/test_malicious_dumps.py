@@ -1,4 +1,4 @@
-"""Dumps that somebody else wrote: nothing runs on the machine through us, the live side stays, nobody gains by them."""
+"""Dumps that somebody else wrote: nothing runs on the machine through us, the live side stays, nobody gains."""
 
 from __future__ import annotations
 
