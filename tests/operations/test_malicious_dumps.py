@@ -106,8 +106,8 @@ _HIDDEN = {
     "encoding": "DO $$BEGIN PERFORM set_config('client_encoding', 'SJIS', false); END$$;",
     "rows that are taken back": "BEGIN;\nCOPY public.t (id) FROM stdin;\n7\n\\.\nROLLBACK;",
     "rows that vanish": "CREATE RULE r AS ON INSERT TO public.t DO INSTEAD NOTHING;\nCREATE FUNCTION f()"
-    " RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';\nCREATE TRIGGER f BEFORE INSERT ON public.t FOR EACH ROW"
-    " EXECUTE FUNCTION f();",
+    " RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';\nCREATE TRIGGER f BEFORE INSERT ON public.t"
+    " FOR EACH ROW EXECUTE FUNCTION f();",
     "an open transaction": "BEGIN;\nCREATE TABLE x ();",
     "variables of psql": "SELECT :'x';",
     "sessions of ours": "DO $$BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -384,7 +384,9 @@ def _count_in(session: Connection, tables: list[TableName]) -> list[tuple[TableN
     for schema, table in tables:
         name = sql.Identifier(schema, table) if schema else sql.Identifier(table)
         # A foreign dump may have loaded partitions through their root, which holds no row itself.
-        kind = session.execute("SELECT relkind FROM pg_catalog.pg_class WHERE oid = %s::pg_catalog.regclass", (name.as_string(),))
+        # Qualified: the loaded database may have a search_path of its own.
+        query = "SELECT relkind FROM pg_catalog.pg_class WHERE oid = %s::pg_catalog.regclass"
+        kind = session.execute(query, (name.as_string(),))
         only = sql.SQL("" if kind.fetchone() == ("p",) else "ONLY ")
         row = session.execute(sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(only, name)).fetchone()
         counted.append(((schema, table), row[0] if row else -1))
