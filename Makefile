@@ -64,11 +64,11 @@ bench: setup
 
 lock: $(VENV)/.made
 	@rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
-	@.cache/lock/bin/python -m pip install --quiet --upgrade --requirement requirements-dev.in --editable '.[demo,notify]'
+	@.cache/lock/bin/python -m pip install --quiet --upgrade --requirement requirements-dev.in --editable '.[demo,notify,s3]'
 	@{ sed -n '/^#/p' requirements-dev.in; \
 	   .cache/lock/bin/python -m pip freeze --exclude-editable --exclude resurgam; } > requirements-dev.txt
 	@rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
-	@.cache/lock/bin/python -m pip install --quiet --constraint requirements-dev.txt '.[notify]'
+	@.cache/lock/bin/python -m pip install --quiet --constraint requirements-dev.txt '.[notify,s3]'
 	@{ echo "# What runs in the image: requirements-dev.txt without what only development needs; written by \`make lock\`."; \
 	   .cache/lock/bin/python -m pip freeze --exclude resurgam; } > deploy/requirements.txt
 	@rm -rf .cache/lock

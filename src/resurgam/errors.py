@@ -14,6 +14,11 @@
     │   ├── HookError         hook              a command of the user's that belongs to a backup failed
     │   └── FileSourceError   file_source       a configured path is missing or a file unreadable
     ├── StorageError          storage           a folder is not writable, the disk is full
+    │   ├── ObjectExists      object_exists     a store holds another object of that key
+    │   └── ObjectMissing     object_missing    a store holds no object of that key
+    ├── RepositoryError       repository        not a repository, another one, or of a later version
+    ├── KeyRefused            key               the key is wrong, missing, or may not do this
+    ├── CollectionRefused     collection        a prune of a repository stopped before it removed anything
     ├── ArchiveError          archive           an archive can not be trusted
     │   ├── DamagedError      damaged           truncated, bit-flipped, renamed, empty
     │   └── HostileError      hostile           absolute paths, `..`, devices, duplicates, bombs
@@ -95,6 +100,26 @@ class FileSourceError(SourceError):
 
 class StorageError(ResurgamError):
     code = "storage"
+
+
+class ObjectExists(StorageError):
+    code = "object_exists"
+
+
+class ObjectMissing(StorageError):
+    code = "object_missing"
+
+
+class RepositoryError(ResurgamError):
+    code = "repository"
+
+
+class KeyRefused(ResurgamError):
+    code = "key"
+
+
+class CollectionRefused(ResurgamError):
+    code = "collection"
 
 
 class ArchiveError(ResurgamError):
