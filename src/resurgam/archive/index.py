@@ -41,6 +41,15 @@ class IndexedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A place between two entries: the next one's position, and where its names begin."""
+
+    position: int
+    path: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sums:
     """How many entries, how many of them files, and the bytes of these."""
 
@@ -101,11 +110,16 @@ class Index:
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def entries(self) -> Iterator[IndexedEntry]:
-        """All entries in the stream's order, made one at a time."""
+    def mark(self) -> Mark:
+        """Where the next entry will stand, in the columns; its offset in the stream is the caller's to know."""
+        return Mark(len(self._kinds), len(self._paths), len(self._targets))
+
+    def entries(self, since: Mark | None = None, offset: int = 0) -> Iterator[IndexedEntry]:
+        """All entries in the stream's order, made one at a time; or those from a mark on, which stands at `offset`."""
         owners = list(self._owners)
-        offset = path_at = target_at = 0
-        for i, flag in enumerate(self._kinds):
+        first, path_at, target_at = (since.position, since.path, since.target) if since else (0, 0, 0)
+        for i in range(first, len(self._kinds)):
+            flag = self._kinds[i]
             path_end = self._paths.index(0, path_at)
             target_end = self._targets.index(0, target_at)
             uid, gid, uname, gname = owners[self._owner_ids[i]]

@@ -60,7 +60,12 @@ class Manifest:
 
     def list_chunks(self) -> Iterator[tuple[bytes, int]]:
         """Id and length of each chunk of the list, in order."""
-        return ((chunk, length) for chunk, length in _CHUNK.iter_unpack(self.chunks))
+        return self.chunks_of(self.chunks)
+
+    @staticmethod
+    def chunks_of(table: bytes | bytearray) -> Iterator[tuple[bytes, int]]:
+        """The same of a table of the list's chunks."""
+        return ((chunk, length) for chunk, length in _CHUNK.iter_unpack(table))
 
     def encode(self) -> bytes:
         """The sealed text's plaintext."""

@@ -117,7 +117,7 @@ def may_stand(day: int, today: int) -> bool:
 
 
 class Printer:
-    """Takes the print of one record, entry by entry. `top`: the length of the backup's name, which headers depend on."""
+    """Takes the print of one record, entry by entry. `top`: the length of the backup's name; headers depend on it."""
 
     def __init__(self, names_key: bytes, top: int) -> None:
         self._hasher = blake3(b"print" + _LENGTH.pack(top), key=names_key)

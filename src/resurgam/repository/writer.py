@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +31,7 @@ from resurgam.pipeline.workers import OrderedPool
 from resurgam.repository.known import KnownRecords
 from resurgam.repository.manifests import list_entry
 from resurgam.repository.packing import Packing, Sort
-from resurgam.repository.records import Identity, Printer, Record, day_of
+from resurgam.repository.records import Identity, Printer, Record, bodies, day_of, framed
 
 # Dumps and small files: half of what an archive has. With 1 % of the rows changed the next backup adds 39 MB instead of
 # 60 to a dump of 676 MB (design, section 2).
@@ -93,8 +95,18 @@ class Totals:
 class RepositoryWriter:
     """One backup. `add`, `add_late` and `offer` append entries, `finish` the metadata and the stream's end."""
 
-    def __init__(self, packing: Packing, backup_name: str, *, mtime_ns: int, now_ns: int, known: KnownRecords) -> None:
-        """`now_ns`: the present moment, before anything is read; `known`: the last backup's records."""
+    def __init__(
+        self,
+        packing: Packing,
+        backup_name: str,
+        *,
+        mtime_ns: int,
+        now_ns: int,
+        known: KnownRecords,
+        scratch: Path | None = None,
+    ) -> None:
+        """`now_ns`: the present moment, before anything is read; `known`: the last backup's records; `scratch`: a folder
+        for the list's file, which has no name."""
         self._packing, self._known = packing, known
         self._top = os.fsencode(backup_name)
         self._now_ns, self._today = now_ns, day_of(now_ns)
@@ -104,6 +116,7 @@ class RepositoryWriter:
         self._run_chunker = self._chunker(FINE)
         self._offers: list[Offer] = []
         self._list_chunker = self._chunker(FINE)
+        self._list_file = TemporaryFile(dir=scratch)  # noqa: SIM115 - closed with the writer
         self.list_chunks = bytearray()
         self.list_length = 0
         self.totals = Totals()
@@ -127,6 +140,14 @@ class RepositoryWriter:
     ) -> None:
         self._pool.__exit__(kind, value, trace)
         self._packing.close()
+        self._list_file.close()
+
+    def content_chunks(self) -> Iterator[tuple[bytes, int]]:
+        """Id and length of every chunk of the stream, once the writer has finished."""
+        self._list_file.seek(0)
+        for body in bodies(iter(lambda: self._list_file.read(1 << 20), b"")):
+            record = Record.decode(body)
+            yield from zip(record.ids(), record.lengths, strict=True)
 
     # Entries
 
@@ -353,6 +374,7 @@ class RepositoryWriter:
             pending = self._pending.popleft()
             encoded = framed(pending.body) if pending.body else pending.record.encode()
             self.list_length += len(encoded)
+            self._list_file.write(encoded)
             self._store_list(self._list_chunker.feed(encoded))
 
     def _store_list(self, block: Block | None) -> None:
