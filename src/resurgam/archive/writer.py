@@ -16,7 +16,7 @@ from typing import Self
 from blake3 import blake3
 
 from resurgam.archive.closing import MetadataPlace, closing_members
-from resurgam.archive.entry import Entry, Kind, printable
+from resurgam.archive.entry import Entry, Kind, Offer, printable
 from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, mark_member
 from resurgam.archive.headers import BLOCK, RECORD, build, padding
 from resurgam.archive.index import DIGEST, NO_DIGEST, Index
@@ -100,6 +100,16 @@ class ArchiveWriter:
         self._submit(self._run.feed(head, data, bytes(padding(len(data)))))
         if ends_run(entry.path):
             self._end_run()
+
+    def offer(self, offered: Offer) -> None:
+        """Append what is offered; an archive knows nothing of earlier ones, so it is read at once."""
+        got = offered.read()
+        if got is not None:
+            self.add(*got)
+            offered.changed()
+
+    def settle(self) -> None:
+        """Nothing is left to be read."""
 
     def add_late(self, entry: Entry, blocks: Iterable[bytes]) -> Entry:
         """Append a file whose size is known only at its end; answers the entry with its size."""

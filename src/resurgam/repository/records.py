@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from resurgam.archive.entry import Entry
+from resurgam.archive.entry import Entry, Identity
 from resurgam.archive.index import Index
 from resurgam.errors import DamagedError
 
@@ -30,14 +30,6 @@ _64 = (1 << 64) - 1
 _IDENTITY = struct.Struct("<cHIIQQQQ")
 # A file that was written this shortly before it was read may be written again without a new time.
 _SETTLED_NS = 2_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What tells that a file is the one that was read before, beside what its entry says."""
-
-    ctime_ns: int
-    inode: int
 
 
 @dataclass(slots=True)

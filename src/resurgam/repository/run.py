@@ -154,8 +154,8 @@ def backing_up(
     scratch: Path | None = None,
     pack_size: int = PACK_SIZE,
 ) -> Iterator[RepositoryRun]:
-    """A run that is to be committed within the block. `last`: the backup whose unread files may stand; `scratch`: a folder
-    for files without names."""
+    """A run that is to be committed within the block. `last`: the backup whose files need not be read again if they are
+    the same; `scratch`: a folder for files without names."""
     sealer = Sealer(repository.keys)
     intent = new_id()
     note = json.dumps({"name": name}).encode()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,7 +21,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from resurgam.archive.entry import Entry, Kind, printable
+from resurgam.archive.entry import Entry, Kind, Offer, printable
 from resurgam.archive.footer import MAX_METADATA, METADATA_NAME
 from resurgam.archive.headers import BLOCK, RECORD, header_blocks, padding
 from resurgam.archive.index import DIGEST, NO_DIGEST, Index
@@ -31,27 +31,13 @@ from resurgam.pipeline.workers import OrderedPool
 from resurgam.repository.known import KnownRecords
 from resurgam.repository.manifests import list_entry
 from resurgam.repository.packing import Packing, Sort
-from resurgam.repository.records import Identity, Printer, Record, bodies, day_of, framed
+from resurgam.repository.records import Printer, Record, bodies, day_of, framed
 
 # Dumps and small files: half of what an archive has. With 1 % of the rows changed the next backup adds 39 MB instead of
 # 60 to a dump of 676 MB (design, section 2).
 FINE = Cutting(8 << 10, 32 << 10, 128 << 10, 4 << 20)
 # A run that was offered is held, and its folders are open, until it is known whether it must be read.
 _MOST_IN_RUN = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A file, folder or link that need not be read if it is known.
-
-    `read` answers the entry as it is when it is read and its bytes, or None if it is gone; once these were used,
-    `changed` says whether it was altered meanwhile.
-    """
-
-    entry: Entry
-    identity: Identity
-    read: Callable[[], tuple[Entry, Iterable[bytes]] | None]
-    changed: Callable[[], bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -105,8 +91,8 @@ class RepositoryWriter:
         known: KnownRecords,
         scratch: Path | None = None,
     ) -> None:
-        """`now_ns`: the present moment, before anything is read; `known`: the last backup's records; `scratch`: a folder
-        for the list's file, which has no name."""
+        """`now_ns`: the present moment, before anything is read; `known`: the last backup's records; `scratch`: a
+        folder for the list's file, which has no name."""
         self._packing, self._known = packing, known
         self._top = os.fsencode(backup_name)
         self._now_ns, self._today = now_ns, day_of(now_ns)
@@ -177,7 +163,7 @@ class RepositoryWriter:
         return replace(entry, size=size)
 
     def offer(self, offered: Offer) -> None:
-        """Append what may be known. It is read when that has turned out, at the latest in `finish`."""
+        """Append what may be known. It is read when that has turned out, at the latest by `settle`."""
         offered = replace(offered, entry=self._admit(offered.entry))
         if self._run is not None or offered.entry.size >= LARGE:
             self._end_run()
@@ -185,6 +171,10 @@ class RepositoryWriter:
         entry = offered.entry
         if entry.size >= LARGE or ends_run(entry.path) or len(self._offers) >= _MOST_IN_RUN:
             self._end_run()
+
+    def settle(self) -> None:
+        """Read what was offered and is not known, so that what it is read from may be closed."""
+        self._end_run()
 
     def finish(self, metadata: bytes, mtime_ns: int) -> int:
         """Append the metadata and the stream's end; put every pack, and an index. Answers the members' bytes."""
