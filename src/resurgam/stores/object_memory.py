@@ -21,7 +21,7 @@ class MemoryStore:
         self._now = now
         self._lock = threading.Lock()
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         content = bytes(data)
         with self._lock:
             there = self.objects.get(key)

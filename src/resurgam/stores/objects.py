@@ -30,7 +30,7 @@ class ObjectStore(Protocol):
     def staleness(self) -> float:
         """Seconds by which a listing may lag behind; 0 where it never does."""
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         """Create an object; durable on return. ObjectExists if the key is taken by other bytes."""
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
