@@ -29,7 +29,7 @@ _CLOCKS = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class PackFacts:
-    """A listed pack without a tombstone: its bytes, those of its live and its dead blobs, its age by the store's clock."""
+    """A listed pack without a tombstone: its bytes, those of live and of dead blobs, its age by the store's clock."""
 
     pack: bytes
     size: int
