@@ -91,7 +91,7 @@ class CloudStore:
             if not self._holds(key, data):
                 raise
 
-    def _holds(self, key: str, data: bytes | memoryview) -> bool:
+    def _holds(self, key: str, data: bytes | bytearray | memoryview) -> bool:
         try:
             return self.get(key) == data
         except ObjectMissing:
