@@ -7,7 +7,7 @@ on the order, never on a clock or an intent: those only make the prune polite.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +18,12 @@ from blake3 import blake3
 from resurgam.clock import Clock
 from resurgam.errors import CollectionRefused, DamagedError, ObjectExists, ObjectMissing
 from resurgam.operations.progress import Progress
-from resurgam.policy.collection import POLITE, CollectionPlan, PackFacts, grace, may_go, plan_collection
+from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
+from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_usage import Usage, usage
 from resurgam.repository.layout import (
+    CHECKED,
+    DAMAGE,
     INDEXES,
     id_of,
     index_key,
@@ -34,7 +37,7 @@ from resurgam.repository.layout import (
 )
 from resurgam.repository.manifests import ABANDONED, Manifest
 from resurgam.repository.packing import PACK_SIZE, Packing
-from resurgam.repository.packs import blob_bytes
+from resurgam.repository.packs import PackEntry, blob_bytes
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.removals import Removals, encode_removal, finish_removal
@@ -221,10 +224,26 @@ def _sweep(repository: Repository, running: bool) -> int:
         if pack not in listed and pack in standing.removed.packs:
             store.delete(tombstone_key(pack))
             swept += 1
+    swept += _sweep_findings(repository, listed)
     for intent, since in intents(repository):
         if now - since > POLITE.total_seconds():
             store.delete(intent_key(intent))
             swept += 1
+    return swept
+
+
+def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
+    """Findings of packs that are gone say nothing any more."""
+    store, swept = repository.store, 0
+    for folder, kind in ((DAMAGE, Kind.DAMAGE), (CHECKED, Kind.CHECKED)):
+        for stored in list(store.list(folder)):
+            if (name := id_of(stored.key)) is None:
+                continue
+            text = repository.opener.open_text(kind, name, store.get(stored.key))
+            about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            if not about & listed:
+                store.delete(stored.key)
+                swept += 1
     return swept
 
 
@@ -235,6 +254,9 @@ def _plan(repository: Repository, used: Usage, running: bool) -> CollectionPlan:
             "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
         )
     now = repository.store.time()
+    damaged: dict[bytes, set[bytes]] = {}
+    for pack, chunk in repository.index.view().damaged:
+        damaged.setdefault(pack, set()).add(chunk)
     facts = (
         PackFacts(
             pack,
@@ -242,11 +264,18 @@ def _plan(repository: Repository, used: Usage, running: bool) -> CollectionPlan:
             used.live_bytes.get(pack, 0),
             blob_bytes(info.size, info.blobs) - used.live_bytes.get(pack, 0),
             timedelta(seconds=max(0.0, now - info.stored_at)),
+            _health(used, pack, damaged.get(pack, frozenset())),
         )
         for pack, info in repository.index.packs.items()
         if not info.tombstoned
     )
     return plan_collection(facts, running=running)
+
+
+def _health(used: Usage, pack: bytes, damaged: Set[bytes]) -> Health:
+    if not damaged:
+        return "whole"
+    return "hurt" if any(entry.chunk in damaged for entry in used.live_entries(pack)) else "damaged"
 
 
 def _copy_out(
@@ -260,16 +289,28 @@ def _copy_out(
             if not info.tombstoned:
                 continue
             for entries in _batches(used.live_entries(pack)):
-                for entry, chunk in zip(entries, reader.chunks([(e.chunk, e.length) for e in entries]), strict=True):
-                    packing.take(entry.chunk, entry.length, chunk.member)
-                    progress.advance(entry.sealed)
+                _copy(packing, reader, entries)
+                progress.advance(sum(entry.sealed for entry in entries))
         packing.flush()
     finally:
         packing.close()
     return frozenset(packing.written)
 
 
-def _batches(entries: list[Any]) -> Iterator[list[Any]]:
+def _copy(packing: Packing, reader: ChunkReader, entries: list[PackEntry]) -> None:
+    """What can't be read any more stays where it is: its pack then has something that is needed, and is not deleted."""
+    try:
+        chunks = reader.chunks([(entry.chunk, entry.length) for entry in entries])
+    except DamagedError:
+        if len(entries) > 1:
+            for entry in entries:
+                _copy(packing, reader, [entry])
+        return
+    for entry, chunk in zip(entries, chunks, strict=True):
+        packing.take(entry.chunk, entry.length, chunk.member)
+
+
+def _batches(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
     for at in range(0, len(entries), 256):
         yield entries[at : at + 256]
 
