@@ -102,13 +102,13 @@ def collect(
     """Remove what nothing refers to. CollectionRefused, before anything is removed, where something is missing that
     should be there, or more would go than may go unasked; DamagedError where it can't be told what is needed."""
     progress.phase("Looking at what the backups need")
-    running = _running(repository)
-    swept = 0 if dry_run else _sweep(repository, running)
+    busy = running(repository)
     repository.index.reload()
+    refuse_losses(repository, repository.standing(), limits.remembered)
+    swept = 0 if dry_run else _sweep(repository, busy)
     standing = repository.standing()
-    refuse_losses(repository, standing, limits.remembered)
     needed = _Needed(repository)
-    plan = _plan(repository, usage(repository.index, needed.of(standing)), running)
+    plan = _plan(repository, usage(repository.index, needed.of(standing)), busy)
     if plan.share * 100 > limits.share and not (limits.accept or dry_run):
         raise CollectionRefused(
             f"This would free {plan.freed:,} of {plan.total:,} bytes, more than {limits.share} %; nothing was removed.",
@@ -129,7 +129,7 @@ def collect(
     repository.index.reload()
     used = usage(repository.index, needed.of(standing))
     progress.phase("Removing packs")
-    may_wait = grace(store.staleness, running=running)
+    may_wait = grace(store.staleness, running=busy)
     deleted, freed, waiting = _delete(repository, sealer, used, written, stamp_now(store, clock), may_wait)
     return CollectionResult(False, plan, deleted, freed, waiting, swept)
 
@@ -149,7 +149,7 @@ def refuse_losses(repository: Repository, standing: Standing, remembered: frozen
 
 def lost_objects(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> list[str]:
     """What is not listed although an index, an outcome, a manifest or this machine knows of it, in words."""
-    removed, listed = standing.removed, {*standing.committed, *standing.undecided}
+    removed = standing.removed
     lost: list[str] = []
     manifests: set[bytes] = set(remembered) | set(standing.orphaned)
     packs, indexes = set(removed.written), set[bytes]()
@@ -161,7 +161,9 @@ def lost_objects(repository: Repository, standing: Standing, remembered: frozens
         manifests |= set(head.known)
         packs |= set(head.packs)
         indexes |= set(head.indexes)
-    lost += [f"the backup with the manifest {one.hex()}" for one in sorted(manifests - listed - removed.manifests)]
+    for manifest in sorted(manifests - set(standing.committed) - removed.manifests):
+        what = "outcome" if manifest in standing.undecided else "manifest"
+        lost.append(f"the {what} {manifest.hex()} of a committed backup")
     lost += [f"the pack {one.hex()}" for one in sorted(packs - set(repository.index.packs) - removed.packs)]
     there = set(_listed_indexes(repository))
     lost += [f"the index {one.hex()}" for one in sorted(indexes - there - removed.indexes)]
@@ -198,13 +200,13 @@ class _Needed:
                 yield bytes(Record.decode(body).chunks)
 
 
-def _running(repository: Repository) -> bool:
+def running(repository: Repository) -> bool:
     """Whether a run says that it is under way, and not for too long to be believed."""
     now = repository.store.time()
     return any(abs(now - since) < POLITE.total_seconds() for _, since in intents(repository))
 
 
-def _sweep(repository: Repository, running: bool) -> int:
+def _sweep(repository: Repository, busy: bool) -> int:
     """Finish what dead runs left (sentence 60); answers how many objects went."""
     store, standing = repository.store, repository.standing()
     finish_removal(store, standing.leftover)
@@ -213,7 +215,7 @@ def _sweep(repository: Repository, running: bool) -> int:
     swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
     now, sealer = store.time(), Sealer(repository.keys)
     for manifest, stored in standing.undecided.items():
-        if running and now - stored.stored_at < POLITE.total_seconds():
+        if busy and now - stored.stored_at < POLITE.total_seconds():
             continue
         text = json.dumps({"outcome": ABANDONED}).encode()
         with suppress(ObjectExists):  # it was committed this moment
@@ -247,7 +249,7 @@ def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
     return swept
 
 
-def _plan(repository: Repository, used: Usage, running: bool) -> CollectionPlan:
+def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
     if used.missing:
         raise DamagedError(
             f"{len(used.missing)} chunks that backups need are in no pack, so nothing was removed.",
@@ -269,7 +271,7 @@ def _plan(repository: Repository, used: Usage, running: bool) -> CollectionPlan:
         for pack, info in repository.index.packs.items()
         if not info.tombstoned
     )
-    return plan_collection(facts, running=running)
+    return plan_collection(facts, running=busy)
 
 
 def _health(used: Usage, pack: bytes, damaged: Set[bytes]) -> Health:

@@ -14,7 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from resurgam.errors import ArchiveError, DamagedError, KeyRefused, ObjectMissing, RepositoryError, VerifyFailed
-from resurgam.operations.collection import lost_objects
+from resurgam.operations.collection import lost_objects, running
 from resurgam.operations.progress import Progress
 from resurgam.pipeline.workers import ordered_map
 from resurgam.repository.findings import decode_checked, decode_damage, encode_checked, encode_damage
@@ -196,6 +196,11 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
         found.problems += [error.message] if error.message not in found.problems else []
         return []
     found.problems += [f"There is no trace of {one}." for one in lost]
+    if not running(repository):
+        found.problems += [
+            f"The manifest {one.hex()} has no outcome: its backup was not finished, or the outcome was lost."
+            for one in standing.undecided
+        ]
     return backups
 
 
