@@ -13,7 +13,6 @@ import pytest
 from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import open_archive
 from resurgam.archive.writer import ArchiveWriter
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import DamagedError, HostileError, RestoreFailed, RestoreRefused, UsageError, VerifyFailed
 from resurgam.operations import check_fingerprint as check_fingerprint_module
 from resurgam.operations import metadata as metadata_module
@@ -21,6 +20,7 @@ from resurgam.operations.check_fingerprint import recorded_fingerprint
 from resurgam.operations.restore import Parts, Wishes
 from resurgam.postgres import fingerprint as fingerprint_module
 from resurgam.postgres.connection import Server
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.fingerprint import Fingerprint
 from tests.clusters import Database, Role
 from tests.operations.backups import small_scene

@@ -16,12 +16,12 @@ import pytest
 from psycopg import sql
 
 from resurgam.catalog.state import State
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint
 from resurgam.errors import BusyError
 from resurgam.operations.restore import Parts
 from resurgam.operations.restore_database import drop_database as drop_half_loaded
 from resurgam.postgres import swap
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.service import Service
 from tests.clusters import create_database, drop_database
 from tests.operations.namespaces import KILLED, count_changes, in_child

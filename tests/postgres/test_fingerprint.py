@@ -14,10 +14,10 @@ import pytest
 
 from resurgam.clock import SystemClock
 from resurgam.demo.application import create_database as create_demo
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import DamagedError
 from resurgam.postgres.clients import find_clients
 from resurgam.postgres.connection import Server
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.fingerprint import Fingerprint, compare, read_back
 from resurgam.postgres.multiset import same_rows
 from resurgam.postgres.prints import NAMED, Multiset
