@@ -23,6 +23,7 @@ from resurgam.archive.reader import NativeArchive
 from resurgam.durable import write_all
 from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageError, VerifyFailed
 from resurgam.operations.progress import Progress
+from resurgam.operations.restore_properties import planned_properties
 from resurgam.operations.verify import dump_name
 from resurgam.postgres.connection import NAME_LENGTH, Server, short_name
 from resurgam.postgres.flush import flush
@@ -38,7 +39,7 @@ from resurgam.postgres.loadcheck import (
 )
 from resurgam.postgres.loader import DumpReader, LoadOptions, load
 from resurgam.postgres.outline import parse_outline, scan_by_outline
-from resurgam.postgres.properties import Properties, apply_properties, create_database, read_properties
+from resurgam.postgres.properties import Properties, apply_properties, create_database
 from resurgam.postgres.roles import MissingRoles, create_roles, creation_refusals
 from resurgam.postgres.script import Script, TableName
 from resurgam.postgres.surroundings import (
@@ -188,14 +189,14 @@ def plan_database(
     maintenance = maintenance_server(server)
     with closing(maintenance.connect()) as connection:
         live = str(server.database.name)
-        recorded = metadata["database"].get("properties")
         oid = database_oid(connection, live)
-        properties = None if recorded is None else Properties.from_json(recorded)
-        if properties is None and oid is not None:
-            properties = read_properties(connection, live)
+        recorded, in_place = metadata["database"].get("properties"), live_side == "in place"
+        properties, left_out = planned_properties(
+            connection, script, recorded, live, exists=oid is not None, in_place=in_place
+        )
         facts = read_facts(connection)
         in_the_way: tuple[str, ...] = ()
-        if live_side == "in place":
+        if in_place:
             encoding = "" if properties is None else properties.encoding
             in_the_way, facts = examine(server, script, facts, encoding, exists=oid is not None)
         missing = _missing_roles(script, facts, properties if roles == "create" else None)
@@ -220,7 +221,7 @@ def plan_database(
             missing_roles=missing.all,
             create_roles=tuple(create),
             surroundings=around,
-            in_place=live_side == "in place",
+            in_place=in_place,
         )
         problems = (
             *(in_the_way if plan.in_place else creation_problems(connection, properties, live_side=live_side)),
@@ -230,7 +231,7 @@ def plan_database(
             *problems,
         )
         told = surrounding_warnings(around, live, script.size, script.dumped_from, properties)
-    return plan, problems, (*warnings, *told, *_told_of(script, create))
+    return plan, problems, (*left_out, *warnings, *told, *_told_of(script, create))
 
 
 def _live_problems(connection: Connection, live: str, live_side: str, *, exists: bool) -> Iterator[str]:
