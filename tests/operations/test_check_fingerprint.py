@@ -176,6 +176,23 @@ def test_sentence_30_an_edited_dump_is_found_and_named(scene: Scene, edit: str) 
     assert scene.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'live'") == [(0,)]
 
 
+def test_sentence_30_a_function_with_unnamed_columns_makes_no_difference(scene: Scene) -> None:
+    """What the server makes of its literals once must not be told as another definition; another literal must."""
+    scene.execute(
+        "CREATE FUNCTION unnamed() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT -1, NULL UNION SELECT 2, 'y';"
+        " SELECT 'was'; END"
+    )
+    name = backup(scene)
+    restore(scene, name)
+    assert scene.execute("SELECT unnamed()") == [("was",)]
+    with scene.service() as service:
+        assert service.drill(name).report["differences"] == []
+    rewritten(scene, name, lambda dump: dump.replace(b"SELECT 'was'", b"SELECT 'now'"))
+    with pytest.raises(RestoreFailed, match=r"The FUNCTION public\.unnamed\(\) is defined otherwise"):
+        restore(scene, name)
+    assert scene.execute("SELECT unnamed()") == [("was",)]
+
+
 def test_sentence_31_a_view_that_was_out_of_date_makes_no_difference(scene: Scene) -> None:
     scene.execute(
         "CREATE MATERIALIZED VIEW counts AS SELECT count(*) AS n FROM scans",
