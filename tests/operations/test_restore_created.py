@@ -131,7 +131,7 @@ def test_what_cannot_be_carried_over_is_told(pg: EmbeddedServer, created: Databa
         assert plan.problems == ()
         assert [told for told in plan.warnings if "RENAME TO stolen" in told] != []
         service.restore(dump_archive(live, dump), _DATABASE)
-    assert live.administer("SELECT FROM pg_database WHERE datname = 'stolen'") == []
+    assert live.administer("SELECT datname FROM pg_database WHERE datname = 'stolen'") == []
     assert live.execute("SELECT count(*) FROM public.kept") == [(5,)]
 
 

@@ -42,6 +42,7 @@ from resurgam.postgres.outline import parse_outline, scan_by_outline
 from resurgam.postgres.properties import Properties, apply_properties, create_database
 from resurgam.postgres.roles import MissingRoles, create_roles, creation_refusals
 from resurgam.postgres.script import Script, TableName
+from resurgam.postgres.subscriptions import drop_subscriptions, subscriptions_in
 from resurgam.postgres.surroundings import (
     Surroundings,
     read_surroundings,
@@ -311,23 +312,14 @@ def drop_database(maintenance: Server, name: str) -> None:
     with closing(maintenance.connect()) as session:
         try:
             _end_creation(session, name)
-            query = "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = %s"
-            if subscriptions := [str(row[0]) for row in session.execute(query, (name,))]:
-                _drop_subscriptions(maintenance.at(name), subscriptions)
+            if subscriptions := subscriptions_in(session, name):
+                drop_subscriptions(maintenance.at(name), subscriptions)
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         except psycopg.Error as error:
             raise DatabaseError(
                 f"The half-loaded database {name} could not be dropped ({error.diag.message_primary}).",
                 f"The live database is untouched. Drop it by hand: DROP DATABASE {name};",
             ) from error
-
-
-def _drop_subscriptions(server: Server, names: list[str]) -> None:
-    with closing(server.connect()) as session:
-        for name in map(sql.Identifier, names):
-            session.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
-            session.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
-            session.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
 
 
 def _end_creation(session: psycopg.Connection[Any], name: str) -> None:
