@@ -149,3 +149,67 @@ def test_another_database_stays_an_error(pg: EmbeddedServer, created: Database, 
             service.restore(dump_archive(live, grants), _DATABASE)
     assert [_properties_of(pg, name) for name in (created.name, live.database)] == before
     assert live.databases() == set()
+
+
+def test_it_is_verified_and_drilled_as_any_other(pg: EmbeddedServer, created: Database, live: Scene) -> None:
+    wanted = _properties_of(pg, created.name)
+    archive = dump_archive(live, pg_dump(pg, created.name, "-C", "-c"))
+    with live.service() as service:
+        assert service.verify(archive).tables == 1
+        assert service.drill(archive).passed
+    assert _properties_of(pg, created.name) == wanted
+    assert live.databases() == set()
+
+
+def test_a_database_that_is_not_there_is_made_as_the_dump_says(
+    pg: EmbeddedServer, created: Database, live: Scene
+) -> None:
+    wanted = _properties_of(pg, created.name)
+    archive = dump_archive(live, pg_dump(pg, created.name, "-C"))
+    live.administer(f"DROP DATABASE {live.database}")
+    with live.service() as service:
+        service.restore(archive, _DATABASE)
+    assert _properties_of(pg, live.database) == wanted
+    assert live.execute("SELECT count(*) FROM public.kept") == [(5,)]
+
+
+def test_under_another_name_it_is_as_the_dump_says(pg: EmbeddedServer, created: Database, live: Scene) -> None:
+    wanted, before = _properties_of(pg, created.name), _properties_of(pg, live.database)
+    archive = dump_archive(live, pg_dump(pg, created.name, "-C"))
+    with live.service() as service:
+        service.restore_beside(archive, Wishes(into=f"{live.database}_copy"))
+    assert _properties_of(pg, f"{live.database}_copy") == wanted
+    assert _properties_of(pg, live.database) == before
+
+
+def test_in_place_the_database_keeps_its_properties(pg: EmbeddedServer, created: Database, live: Scene) -> None:
+    before = _properties_of(pg, live.database)
+    archive = dump_archive(live, pg_dump(pg, created.name, "-C", "-c"))
+    with live.service() as service:
+        done = service.restore(archive, _DATABASE, Wishes(in_place=True))
+    assert any("about the dump's own database will be skipped" in told for told in done.warnings)
+    assert _properties_of(pg, live.database) == before
+    assert live.execute("SELECT count(*) FROM public.kept") == [(5,)]
+    assert live.databases() == set()
+
+
+def test_its_encoding_is_that_of_the_dump(pg: EmbeddedServer, live: Scene) -> None:
+    name = f"latin {live.database}"
+    with psycopg.connect(pg.dsn(), autocommit=True) as session:
+        database = sql.Identifier(name)
+        session.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'").format(database))
+    try:
+        with psycopg.connect(pg.dsn(name), autocommit=True) as session:
+            session.execute(sql.SQL("COMMENT ON DATABASE {} IS 'été'").format(database))
+            session.execute("CREATE TABLE kept AS SELECT 'çà' AS word")
+        dump = pg_dump(pg, name, "-C")
+        assert "été".encode("latin-1") in dump
+        with live.service() as service:
+            service.restore(dump_archive(live, dump), _DATABASE)
+        assert live.execute("SELECT word, pg_encoding_to_char(encoding) FROM kept, pg_database"
+                            " WHERE datname = current_database()") == [("çà", "LATIN1")]  # fmt: skip
+        with psycopg.connect(live.dsn) as session:
+            query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+            assert session.execute(query).fetchone() == ("été",)
+    finally:
+        drop_database(pg, name)
