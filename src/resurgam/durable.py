@@ -63,6 +63,22 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     fsync_folder(path.parent)
 
 
+def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Put `data` at `path`, whole or not at all; FileExistsError, with it untouched, if something is there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        rename_new(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def _rename2(old: Path, new: Path, flags: int) -> None:
     if _renameat2 is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), os.fspath(old))
