@@ -136,10 +136,10 @@ def test_a_forged_ring_opens_to_nothing() -> None:
 
 def test_a_passphrase_is_changed_under_a_second_and_no_key_with_it() -> None:
     opened, ops, _ = opened_ring()
-    started = time.monotonic()
+    started = time.process_time()  # of all threads
     changed = opened.change_passphrase("passphrase", Secret("another good one"), WHEN)
     encode(changed.ring)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert changed.ring.generation == opened.ring.generation + 1
     assert unlock_by_passphrase(stored(changed), Secret("another good one")).private == opened.private
     assert unlock_by_identity(stored(changed), ops).access == opened.access
