@@ -50,7 +50,7 @@ class NativeArchive:
     foreign = False
 
     def __init__(self, file: StoredFile, name: str) -> None:
-        self.path, self.name, self.size = file.path, name, file.size
+        self.place, self.name, self.size = str(file.path), name, file.size
         self._file = file
         self._names_checked = False
         tail = file.read(max(0, self.size - LENGTH), LENGTH)
