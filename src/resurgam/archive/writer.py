@@ -16,8 +16,9 @@ from typing import Self
 
 from blake3 import blake3
 
+from resurgam.archive.closing import MetadataPlace, closing_members
 from resurgam.archive.entry import Entry, Kind, printable
-from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, Footer, mark_member
+from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, mark_member
 from resurgam.archive.headers import BLOCK, MAX_TIME, MIN_TIME, RECORD, build, padding
 from resurgam.archive.index import DIGEST, NO_DIGEST, Index
 from resurgam.archive.names import check_path
@@ -30,7 +31,6 @@ from resurgam.pipeline.codec import STORED_OVERHEAD, member, stored_check, store
 from resurgam.pipeline.workers import OrderedPool
 
 LARGE = 1 << 20
-_INDEX_PART = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,29 +234,11 @@ class ArchiveWriter:
             raise ValueError(f"{printable(entry.path)}: {size} bytes came, {entry.size} were announced")
 
     def _write_index(self, metadata_at: int, metadata_stored: int, metadata_length: int) -> None:
-        index_at, plain, hasher = self._at, 0, blake3()
-        for section in self._index.encode():
-            plain += len(section)
-            for start in range(0, len(section), _INDEX_PART):
-                stored = member(memoryview(section)[start : start + _INDEX_PART])
-                hasher.update(stored)
-                self._readback.add(Span(self._at, len(stored), blake3(stored).digest()))
-                self._write(stored)
-        footer = Footer(
-            offset=self._at,
-            index_offset=index_at,
-            index_stored=self._at - index_at,
-            index_plain=plain,
-            metadata_offset=metadata_at,
-            metadata_stored=metadata_stored,
-            metadata_length=metadata_length,
-            stream=self._stream,
-            index_digest=hasher.digest(),
-            metadata_digest=self._readback.digest(metadata_at, metadata_stored),
-        )
-        encoded = footer.encode()
-        self._readback.add(Span(self._at, len(encoded), blake3(encoded).digest()))
-        self._write(encoded)
+        digest = self._readback.digest(metadata_at, metadata_stored)
+        place = MetadataPlace(metadata_at, metadata_stored, metadata_length, digest)
+        for stored in closing_members(self._index, self._at, self._stream, place, member):
+            self._readback.add(Span(self._at, len(stored), blake3(stored).digest()))
+            self._write(stored)
 
     def _write(self, data: bytes) -> None:
         try:
