@@ -10,7 +10,8 @@ secret and its _FILE, not the conflict.
 
     model.py, service_model.py, secret.py   the values
     parse.py       one text to one value
-    table.py, variables.py, service_variables.py, repository_variables.py   every variable with its default and its meaning
+    table.py, variables.py, service_variables.py, repository_variables.py
+                   every variable with its default and its meaning
     layers.py      the places that settings come from, and who may write to them
     connection.py  DB_*, PG*, DATABASE_URL
     load.py, load_service.py, load_repository.py   the assembly, and the rules between settings

@@ -49,8 +49,8 @@ of `DATABASE_URL`, those that say how to reach and to trust the server (`sslmode
 """
 
 _REPOSITORY = """
-A repository is opened by one of the four keys. With none of them set, and a BACKUP_RECOVERY_KIT_FILE, by the kit. Remote
-copies (REMOTE_BACKUP_ENABLED) are of archives, and are refused beside a repository.
+A repository is opened by one of the four keys. With none of them set, and a BACKUP_RECOVERY_KIT_FILE, by the kit.
+Remote copies (REMOTE_BACKUP_ENABLED) are of archives, and are refused beside a repository.
 """
 
 _SECRETS = """
