@@ -31,7 +31,6 @@ from resurgam.jobs.ended import (
 from resurgam.jobs.kept import Keeping
 from resurgam.jobs.line import in_line
 from resurgam.jobs.recorded import Asked, Boundary
-from resurgam.operations.archive_holdings import ArchiveHoldings
 from resurgam.operations.holdings import Holdings
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress, Silent
@@ -72,6 +71,7 @@ class Service:
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=Silent)
     asked: Asked = field(default_factory=Asked)
+    read_all: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], progress: Progress | None = None) -> Service:
@@ -85,7 +85,9 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        state, inventory = (self.__dict__.pop(part, None) for part in ("state", "inventory"))
+        state, inventory, holdings = (self.__dict__.pop(part, None) for part in ("state", "inventory", "holdings"))
+        if holdings is not None:
+            holdings.close()
         if state is not None:
             state.close()
         if inventory is not None:
@@ -107,7 +109,9 @@ class Service:
 
     @cached_property
     def holdings(self) -> Holdings:
-        return ArchiveHoldings(self.folder)
+        from resurgam.places import holdings_of
+
+        return holdings_of(self.settings, self.folder, self.environment, self.clock, read_all=self.read_all)
 
     @cached_property
     def remote(self) -> RemoteFolder | None:
@@ -298,7 +302,9 @@ class Service:
                 self.inventory.refresh()
                 agree = clocks_agree(self.clock, self.holdings.time, self.server)
                 parts = (self.inventory, self.retention, self.state, self.clock.now())
-                return prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
+                pruned = prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
+                collected = self.holdings.collect(progress, dry_run=dry_run, accept=accept)
+                return replace(pruned, collected=collected)
 
         if dry_run:
             return run(self.progress)

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resurgam.archive.opening import Archive, open_archive
-from resurgam.archive.writer import ArchiveWriter
 from resurgam.catalog.catalog import Description
-from resurgam.operations.holdings import Draft, Held, described
+from resurgam.errors import NotFoundError, StorageError
+from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, described
+from resurgam.operations.progress import Progress
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import SUFFIX, FoundArchive
+
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +25,13 @@ class ArchiveHoldings:
 
     folder: BackupFolder
     location = "local"
+    troubles: tuple[str, ...] = ()
 
     def found(self) -> list[FoundArchive]:
         return self.folder.archives()
+
+    def ever(self) -> int:
+        return 0
 
     def changed_at(self) -> int:
         try:
@@ -48,12 +55,27 @@ class ArchiveHoldings:
     def file_of(self, name: str) -> Path:
         return self.folder.archive_path(name)
 
+    def stream(self, name: str) -> Iterator[bytes]:
+        try:
+            with self.file_of(name).open("rb") as file:
+                while block := file.read(_BLOCK):
+                    yield block
+        except FileNotFoundError:
+            raise NotFoundError(f"There is no backup {name} in {self.folder.path}.") from None
+        except OSError as error:
+            raise StorageError(f"The archive {name} can not be read ({error.strerror}).") from None
+
     @contextmanager
-    def writing(self, name: str, mtime_ns: int) -> Iterator[Draft]:
-        with self.folder.create(name) as partial, ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer:
+    def writing(self, new: NewBackup) -> Iterator[Draft]:
+        from resurgam.archive.writer import ArchiveWriter  # not needed by whoever lists
+
+        with (
+            self.folder.create(new.name) as partial,
+            ArchiveWriter(partial.fd, new.name, mtime_ns=new.mtime_ns) as writer,
+        ):
 
             def commit(metadata: bytes) -> Held:
-                size = writer.finish(metadata, mtime_ns)
+                size = writer.finish(metadata, new.mtime_ns)
                 stored_at = os.fstat(partial.fd).st_mtime
                 partial.publish()
                 return Held(size, stored_at)
@@ -63,5 +85,11 @@ class ArchiveHoldings:
     def delete(self, name: str) -> int:
         return self.folder.delete(name)
 
+    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> Collected | None:
+        return None
+
     def time(self) -> float:
         return self.folder.time()
+
+    def close(self) -> None:
+        """Nothing is held open."""

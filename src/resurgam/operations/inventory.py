@@ -48,6 +48,7 @@ class Inventory:
     def refresh(self) -> None:
         """Bring the catalog up to what the folders hold now."""
         self.refresh_held(self.holdings.found())
+        self.warnings += [one for one in self.holdings.troubles if one not in self.warnings]
         self.remote_readable = False
         try:
             self.refresh_remote()
@@ -57,7 +58,9 @@ class Inventory:
                 self.warnings.append(error.message)
 
     def refresh_held(self, found: list[FoundArchive]) -> None:
-        """Only what the holdings were found to have."""
+        """Only what the holdings were found to have. What was known of another kind of holdings is forgotten."""
+        for location in {"local", "repository"} - {self.holdings.location}:
+            self.catalog.refresh(location, (), _describe_nothing)
         self._refresh_one(self.holdings.location, found, self.holdings.describe)
 
     def refresh_remote(self) -> None:
