@@ -34,6 +34,7 @@ from resurgam.repository.layout import (
 )
 from resurgam.repository.manifests import ABANDONED, Manifest
 from resurgam.repository.packing import PACK_SIZE, Packing
+from resurgam.repository.packs import blob_bytes
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.removals import Removals, encode_removal, finish_removal
@@ -235,7 +236,13 @@ def _plan(repository: Repository, used: Usage, running: bool) -> CollectionPlan:
         )
     now = repository.store.time()
     facts = (
-        PackFacts(pack, info.size, used.live_bytes.get(pack, 0), timedelta(seconds=max(0.0, now - info.stored_at)))
+        PackFacts(
+            pack,
+            info.size,
+            used.live_bytes.get(pack, 0),
+            blob_bytes(info.size, info.blobs) - used.live_bytes.get(pack, 0),
+            timedelta(seconds=max(0.0, now - info.stored_at)),
+        )
         for pack, info in repository.index.packs.items()
         if not info.tombstoned
     )

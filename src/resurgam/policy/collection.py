@@ -29,11 +29,12 @@ _CLOCKS = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class PackFacts:
-    """A listed pack without a tombstone: bytes in all and of its live blobs; its age by the store's clock."""
+    """A listed pack without a tombstone: its bytes, those of live and of dead blobs, its age by the store's clock."""
 
     pack: bytes
     size: int
     live: int
+    dead: int
     age: timedelta
 
 
@@ -68,7 +69,7 @@ def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionP
                 spared += 1
             else:
                 remove.append(pack)
-        elif (pack.size - pack.live) >= _DEAD_SHARE * pack.size:
+        elif pack.dead >= _DEAD_SHARE * pack.size:
             rewrite.append(pack)
         elif pack.size < _SMALL:
             small.append(pack)

@@ -81,7 +81,7 @@ class CloudStore:
     def prepare(self) -> None:
         pass  # a bucket is made by its owner, with the rules that he wants
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         checked(key)
         try:
             with self._told(key):
@@ -91,7 +91,7 @@ class CloudStore:
             if not self._holds(key, data):
                 raise
 
-    def _holds(self, key: str, data: bytes | memoryview) -> bool:
+    def _holds(self, key: str, data: bytes | bytearray | memoryview) -> bool:
         try:
             return self.get(key) == data
         except ObjectMissing:

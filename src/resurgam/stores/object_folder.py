@@ -55,7 +55,7 @@ class FolderStore:
                 if not folder.is_dir():
                     make_folder(folder)
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         file = self._file(key)
         with self._told(f"take {key}"):
             self._keep_folder(file.parent)
@@ -67,7 +67,7 @@ class FolderStore:
                 self._durable = {self.path}  # somebody removed a folder; the next put makes it again
                 raise
 
-    def _settle(self, key: str, file: Path, data: bytes | memoryview) -> None:
+    def _settle(self, key: str, file: Path, data: bytes | bytearray | memoryview) -> None:
         """The key is taken: fine if by the same bytes, which then are made durable, whoever wrote them."""
         if file.is_symlink() or not file.is_file() or file.stat().st_size != len(data) or self.get(key) != data:
             raise ObjectExists(f"There is another {key} in {self.url} already; nothing was overwritten.")
