@@ -168,7 +168,7 @@ def test_a_file_that_vanishes_meanwhile_is_recorded(scene: Scene, monkeypatch: p
     assert uploads["vanished"] == {"count": 1, "names": ["files/uploads/07.txt"]}
 
 
-@pytest.mark.parametrize("name", ["BACKUP_ENCRYPTION_KEY", "S3_BACKUP_BUCKET", "BACKUP_REPOSITORY"])
+@pytest.mark.parametrize("name", ["BACKUP_ENCRYPTION_KEY", "S3_BACKUP_BUCKET"])
 def test_a_wish_that_can_not_be_fulfilled_fails_the_backup(scene: Scene, name: str) -> None:
     fails(scene, FeatureMissing, name, **{name: "something"})
 
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_earlier_backups_whole(scene: Scene, size: int) -> No
     """BACKUP_DIR is a small disk: wherever it gets full, the run fails, and its partial file is gone."""
     (scene.app / "uploads/noise.bin").write_bytes(os.urandom(2 << 20))
     with scene.service() as service:
-        good = service.backup().archive_path
+        good = Path(service.backup().archive_path)
     kept = scene.root / "kept.tar.gz"
     good.rename(kept)
 

@@ -192,7 +192,7 @@ def test_a_kit_whose_slot_may_count_keeps_its_file(scene: Scene, tmp_path: Path)
     """The store fails after the first copy: the slot is in force, so its only key must not be deleted."""
 
     class FailsAtSecond(MemoryStore):
-        def put(self, key: str, data: bytes | memoryview) -> None:
+        def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
             if key == "keys/00000002.2":
                 raise StorageError("The network is gone.")
             super().put(key, data)

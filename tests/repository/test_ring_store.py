@@ -144,7 +144,7 @@ def test_the_loser_of_two_changes_is_told() -> None:
 
 def test_what_does_not_come_back_from_the_store_is_told() -> None:
     class Forgetful(MemoryStore):
-        def put(self, key: str, data: bytes | memoryview) -> None:
+        def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
             super().put(key, bytes(data)[:-1] + b"?" if key.endswith("2.2") else data)
 
     store = Forgetful()
@@ -167,7 +167,7 @@ class DyingStore(MemoryStore):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         self._write(lambda: MemoryStore.put(self, key, data))
 
     def delete(self, key: str) -> None:
@@ -215,12 +215,15 @@ class TakingTurns:
     url: str = "turns:"
     staleness: float = 0.0
 
+    def prepare(self) -> None:
+        self.store.prepare()
+
     def _call(self, call: Callable[[], object]) -> object:
         self.arrived.release()
         self.turn.acquire()
         return call()
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         self._call(lambda: self.store.put(key, data))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -88,9 +88,7 @@ def open_ring(rings: Rings, unlocking: Unlocking) -> OpenRing:
     if unlocking.kit_file is not None:
         kit = read_kit(unlocking.kit_file)
         return _first(rings.read(), lambda ring: unlock_by_identity(ring, kit))
-    passphrase = unlocking.passphrase
-    if unlocking.passphrase_command:
-        passphrase = _ask(unlocking.passphrase_command, unlocking.command_seconds, unlocking.environ)
+    passphrase = passphrase_of(unlocking)
     if passphrase is not None:
         return _first(rings.read(), lambda ring: unlock_by_passphrase(ring, passphrase))
     if unlocking.writes_only:
@@ -102,6 +100,13 @@ def open_ring(rings: Rings, unlocking: Unlocking) -> OpenRing:
         "The repository is encrypted, and no key is set; nothing was touched.",
         "Set BACKUP_ENCRYPTION_KEY, BACKUP_ENCRYPTION_KEY_FILE or BACKUP_RECOVERY_KIT_FILE.",
     )
+
+
+def passphrase_of(unlocking: Unlocking) -> Secret | None:
+    """The passphrase that is given, by itself or by a command. KeyRefused if the command fails."""
+    if unlocking.passphrase_command:
+        return _ask(unlocking.passphrase_command, unlocking.command_seconds, unlocking.environ)
+    return unlocking.passphrase
 
 
 def read_passphrase(path: Path) -> Secret:

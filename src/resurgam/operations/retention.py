@@ -10,6 +10,7 @@ from typing import Any
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.state import State
 from resurgam.errors import NotFoundError, ResurgamError
+from resurgam.operations.holdings import Collected
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.policy.health_reasons import UNSOUND
 from resurgam.policy.interlock import Standing, suspicions
@@ -34,11 +35,13 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """Every decision, newest first; with `dry_run` nothing was deleted. `frozen`: why nothing expires, if so."""
+    """Every decision, newest first; with `dry_run` nothing was deleted. `frozen`: why nothing expires, if so.
+    `collected`: what a repository freed."""
 
     dry_run: bool
     decisions: tuple[Pruned, ...]
     frozen: tuple[str, ...] = ()
+    collected: Collected | None = None
 
     @property
     def deleted(self) -> tuple[Pruned, ...]:
@@ -66,6 +69,7 @@ class PruneResult:
                 }
                 for one in self.decisions
             ],
+            "repository": None if self.collected is None else self.collected.to_json(),
         }
 
 
@@ -102,7 +106,7 @@ def prune(
     known = _Known(
         state.pinned(), frozenset(name for name, how in verdicts.items() if how == "passed"), frozenset(suspects)
     )
-    decisions = list(_prune_one(inventory, "local", retention, known, now, clocks_agree, dry_run))
+    decisions = list(_prune_one(inventory, inventory.holdings.location, retention, known, now, clocks_agree, dry_run))
     if inventory.remote is not None and inventory.remote_readable:
         decisions += _prune_one(inventory, "remote", retention, known, now, clocks_agree, dry_run)
     return PruneResult(dry_run, tuple(decisions), tuple(suspects.values()))
@@ -178,7 +182,8 @@ def kept_remotely(inventory: Inventory, retention: Retention, pinned: frozenset[
     """The local backups that the remote rules would keep if every one of them were copied."""
     records = [record for record in inventory.records() if _ours(record, retention.app_name)]
     plan = plan_retention([_candidate(record, pinned) for record in records], retention.remote, now)
-    local = {record.name for record in records if "local" in record.locations and record.condition != "damaged"}
+    here = inventory.holdings.location
+    local = {record.name for record in records if here in record.locations and record.condition != "damaged"}
     return frozenset(decision.name for decision in plan if decision.keep and decision.name in local)
 
 
@@ -200,7 +205,7 @@ def _prune_one(
         replace(_candidate(record, known.pinned, location), drilled=record.name in known.drilled)
         for record in records.values()
     ]
-    rules = retention.local if location == "local" else retention.remote
+    rules = retention.remote if location == "remote" else retention.local
     decided = []
     for decision in plan_retention(candidates, rules, now, clocks_agree, frozen=bool(known.suspects)):
         size = next(copy.size for copy in records[decision.name].copies if copy.location == location)
@@ -217,7 +222,7 @@ def _delete(inventory: Inventory, location: str, name: str) -> str:
         if location == "remote" and inventory.remote is not None:
             inventory.remote.delete(name)
         else:
-            inventory.folder.delete(name)
+            inventory.holdings.delete(name)
     except NotFoundError:
         pass  # somebody was quicker
     except ResurgamError as error:

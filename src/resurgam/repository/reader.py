@@ -40,12 +40,12 @@ class _Member:
 class RepositoryBackup(IndexedBackup):
     """A committed backup, open for reading. DamagedError as soon as something does not fit.
 
-    `path` is the manifest's address, `size` the bytes of its chunks' gzip members.
+    `place` is the manifest's address, `size` the bytes of its chunks' gzip members.
     """
 
-    def __init__(self, manifest: Manifest, path: str, reader: ChunkReader) -> None:
+    def __init__(self, manifest: Manifest, place: str, reader: ChunkReader) -> None:
         super().__init__(manifest.head.name)
-        self.path, self.size = path, manifest.head.stored
+        self.place, self.size = place, manifest.head.stored
         self._manifest, self._reader = manifest, reader
         self._top = os.fsencode(self.name)
         self._chunk_ids = bytearray()

@@ -15,6 +15,7 @@ from resurgam.errors import SettingsError
 from resurgam.settings import variables as v
 from resurgam.settings.connection import read_connection, read_place
 from resurgam.settings.layers import Layer, Reader, did_you_mean, dotenv_layer, environment_layer, toml_layer
+from resurgam.settings.load_repository import read_repository
 from resurgam.settings.load_service import read_service
 from resurgam.settings.model import ConfigFile, FileTree, Settings
 from resurgam.settings.parse import quoted
@@ -133,15 +134,23 @@ def _build(
         restore_keep=reader.value(v.RESTORE_KEEP),
         restore_safety_backup=reader.value(v.RESTORE_SAFETY_BACKUP),
         restore_database=read_place(reader, v.RESTORE_DATABASE_URL),
+        repository=read_repository(reader),
         **read_service(reader),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,
         secret_files=tuple(reader.secret_files),
         warnings=tuple(reader.warnings),
-        unavailable=tuple(name for name in sorted(v.UNAVAILABLE) if reader.is_set(name)),
+        unavailable=_unavailable(reader),
     )
     _check_together(settings, reader)
     return replace(settings, warnings=(*settings.warnings, *_unrestorable(settings)))
+
+
+def _unavailable(reader: Reader) -> tuple[str, ...]:
+    names = set(v.UNAVAILABLE)
+    if not reader.is_set("BACKUP_REPOSITORY"):
+        names |= set(v.UNAVAILABLE_TO_ARCHIVES)
+    return tuple(name for name in sorted(names) if reader.is_set(name))
 
 
 def _unrestorable(settings: Settings) -> Iterator[str]:
@@ -151,6 +160,7 @@ def _unrestorable(settings: Settings) -> Iterator[str]:
         "BACKUP_STATE_FILE": settings.backup_state_file,
         "BACKUP_LOG_FILE": settings.backup_log_file,
         "REMOTE_BACKUP_PATH": settings.remote_backup_path,
+        "BACKUP_REPOSITORY": settings.repository.folder if settings.repository else None,
     }
     for tree in settings.backup_file_trees:
         inside = [name for name, path in ours.items() if path is not None and path.is_relative_to(tree.path)]
@@ -178,6 +188,8 @@ def _check_together(settings: Settings, reader: Reader) -> None:
         reader.complain("REMOTE_BACKUP_PATH", "must be set, since REMOTE_BACKUP_ENABLED is true")
     if settings.remote_backup_path == settings.backup_dir:
         reader.complain("REMOTE_BACKUP_PATH", "must differ from BACKUP_DIR")
+    if settings.repository is not None and settings.repository.folder == settings.backup_dir:
+        reader.complain("BACKUP_REPOSITORY", "must differ from BACKUP_DIR; it may be a folder in it")
 
 
 def _config_files(reader: Reader, app_dir: Path) -> tuple[ConfigFile, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resurgam.settings import parse
+from resurgam.settings.repository_variables import REPOSITORY_GROUP
 from resurgam.settings.service_variables import SERVICE_GROUPS
 from resurgam.settings.table import SecretVariable, Variable
 
@@ -157,10 +158,13 @@ PG_FALLBACK = {"DB_HOST": "PGHOST", "DB_PORT": "PGPORT", "DB_NAME": "PGDATABASE"
 # Settings whose feature does not exist yet. A backup that ignored one would be believed encrypted, or
 # elsewhere.
 UNAVAILABLE = {
-    "BACKUP_ENCRYPTION_KEY": "encryption",
-    "BACKUP_ENCRYPTION_KEY_FILE": "encryption",
-    "BACKUP_REPOSITORY": "deduplicated repositories",
     "S3_BACKUP_BUCKET": "copies to S3",
+}
+# The same without a repository: archives are not encrypted.
+UNAVAILABLE_TO_ARCHIVES = {
+    "BACKUP_ENCRYPTION_KEY": "encrypted archives",
+    "BACKUP_ENCRYPTION_KEY_COMMAND": "encrypted archives",
+    "BACKUP_ENCRYPTION_KEY_FILE": "encrypted archives",
 }
 
 GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = (
@@ -193,12 +197,13 @@ GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = 
         "Remote copies",
         (REMOTE_BACKUP_ENABLED, REMOTE_BACKUP_PATH, REMOTE_BACKUP_RETENTION_DAYS, REMOTE_MAX_BACKUPS),
     ),
+    REPOSITORY_GROUP,
     *SERVICE_GROUPS,
 )
 
 SECRETS = frozenset(
     {variable.name for _, group in GROUPS for variable in group if isinstance(variable, SecretVariable)}
-    | {"PGPASSWORD", "BACKUP_ENCRYPTION_KEY"}
+    | {"PGPASSWORD"}
 )
 
 
