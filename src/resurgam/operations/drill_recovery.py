@@ -1,4 +1,4 @@
-"""Removes what drills left behind that died: their scratch databases and folders (docs/ordering.md, "Drills")."""
+"""Removes what drills left behind that died: scratch databases, logins and folders (docs/ordering.md, "Drills")."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def recover_drills(state: State, live: Server, rules: DrillRules, folder: Path) 
 
 
 def remove_scratch(scratch: dict[str, str], live: Server, rules: DrillRules) -> None:
-    """Remove a drill's folder and database. DatabaseError if the database stays."""
+    """Remove a drill's folder, database and login. DatabaseError if one of the last two stays."""
     path = Path(scratch.get("path", ""))
     if _FOLDER.fullmatch(path.name):
         discard_staging(path)
     server = lasting_server(scratch.get("where", ""), rules, live)
     if server is not None and "database" in scratch:
-        drop_scratch(server, scratch["database"])
+        drop_scratch(server, scratch["database"], scratch.get("role"))
 
 
 def _elsewhere(drill: Drill, folder: Path) -> bool:

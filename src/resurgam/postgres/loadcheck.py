@@ -102,7 +102,7 @@ def named_roles(script: Script) -> tuple[frozenset[str], frozenset[str]]:
         if isinstance(item, Run):
             given |= item.owners
         elif isinstance(item, Statement):
-            given |= _given_roles(item.text, encoding)
+            given |= given_roles(item.text, encoding)
             needed |= _needed_roles(item.text, encoding)
     return frozenset(given), frozenset(needed)
 
@@ -138,7 +138,7 @@ def check_script(
         if reaches_beyond(item.text):
             missing.beyond.append(item.line)
         if not skip_ownership:
-            missing.roles.update(_given_roles(item.text, rules.encoding) - facts.roles - facts.left_out)
+            missing.roles.update(given_roles(item.text, rules.encoding) - facts.roles - facts.left_out)
         missing.roles.update(_needed_roles(item.text, rules.encoding) - facts.roles)
         if reason := rules.reason(item):
             counts[reason] = counts.get(reason, 0) + 1
@@ -177,7 +177,7 @@ class SkipRules:
         if _ON_THE_SERVER.match(text):
             return "comments and labels of databases, roles and tablespaces, which may be those in use"
         left_out = self._facts.left_out
-        if left_out and not left_out.isdisjoint(_given_roles(text, self.encoding)):
+        if left_out and not left_out.isdisjoint(given_roles(text, self.encoding)):
             return "owners and grants that name roles which this server does not have, as asked"
         if self._impersonation(text):
             return "GRANT in the name of another role"
@@ -185,7 +185,7 @@ class SkipRules:
             if self._skip_ownership:
                 return "ALTER … OWNER TO, as asked"
             return "" if self.may_give(owner) else _OWNERSHIP
-        if _is_grant(text):
+        if is_grant(text):
             if self._skip_ownership:
                 return "GRANT, REVOKE and ALTER DEFAULT PRIVILEGES, as asked"
             if text[:5].upper() == b"ALTER" and not all(map(self.may_give, _default_privileges_of(text))):
@@ -204,7 +204,7 @@ class SkipRules:
         if re.match(rb"RESET\s+SESSION\s+AUTHORIZATION\b", text, re.IGNORECASE):
             self._impersonating = False
             return True
-        return self._impersonating and _is_grant(text)
+        return self._impersonating and is_grant(text)
 
 
 _ON_THE_SERVER = re.compile(
@@ -212,7 +212,7 @@ _ON_THE_SERVER = re.compile(
 )
 
 
-def _given_roles(text: bytes, encoding: str) -> set[str]:
+def given_roles(text: bytes, encoding: str) -> set[str]:
     """The roles that a statement of ownership or grants names."""
     owner = owner_of(text, encoding)
     if owner is not None:
@@ -246,13 +246,13 @@ def _extension(text: bytes) -> str | None:
     return found[2][1].decode("utf-8", "replace") if len(found) > 2 else ""
 
 
-def _is_grant(text: bytes) -> bool:
+def is_grant(text: bytes) -> bool:
     return re.match(rb"(?:GRANT|REVOKE|ALTER\s+DEFAULT\s+PRIVILEGES)\s", text, re.IGNORECASE) is not None
 
 
 def _grant_roles(text: bytes, encoding: str) -> Iterator[str]:
     """The roles after TO or FROM, and after FOR ROLE, of a grant."""
-    if not _is_grant(text):
+    if not is_grant(text):
         return
     found = list(tokens(text))
     last = max((i for i, t in enumerate(found) if t in (("word", b"to"), ("word", b"from"))), default=len(found))
