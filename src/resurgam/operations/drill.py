@@ -7,7 +7,6 @@ drill.toml asks, and removed, whatever came of it (docs/ordering.md, "Drills"). 
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,6 +34,7 @@ from resurgam.operations.drill_server import site_of, where_of
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
 from resurgam.operations.restore_files import Archive
+from resurgam.operations.run_ids import new_id
 from resurgam.policy.drills import count_differences, evidence_bytes, tree_differences
 from resurgam.postgres.connection import short_name
 from resurgam.settings import DrillRules, Settings
@@ -90,7 +90,7 @@ class Drilling:
         self.inventory.refresh()
         record = self._chosen(name)
         assertions = () if self.rules.file is None else read_drill_file(self.rules.file)
-        drill_id = f"{self.clock.now():%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
+        drill_id = new_id(self.clock.now())
         name_of_ours = short_name(self._database_name(), f"_drill_{drill_id}")
         scratch = {
             "where": where_of(self.rules),
