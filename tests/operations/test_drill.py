@@ -316,3 +316,45 @@ def test_sentences_31_and_32_killed_at_each_of_its_steps(
     assert scratch_of(scene) == []
     with scene.service() as service:
         assert service.state.drills.dead() == ()
+
+
+def _dies_with_all_made(scene: Scene, **more: str) -> None:
+    module: Any = drill_module
+
+    def deed() -> int:
+        module.extract = lambda *given, **named: os.kill(os.getpid(), signal.SIGKILL)
+        with scene.service(**more) as service:
+            service.drill()
+        return 0
+
+    assert in_child(deed) == KILLED
+
+
+def test_sentence_32_what_a_server_that_is_away_keeps_back_is_tried_again(drilled: tuple[Scene, str]) -> None:
+    scene, _ = drilled
+    _dies_with_all_made(scene)
+    with scene.service(DB_PORT="1") as service:
+        assert not service.sweep()
+    assert "could not be removed yet" in scene.log_lines()[-1]
+    assert scratch_of(scene) != []
+    with scene.service() as service:
+        assert service.sweep()
+        assert service.state.drills.dead() == ()
+    assert scratch_of(scene) == []
+
+
+def test_what_died_on_a_server_that_the_settings_do_not_name_any_more_is_told(drilled: tuple[Scene, str]) -> None:
+    scene, _ = drilled
+    server = scene.server
+    elsewhere = f"postgresql://{server.superuser}:{server.password}@localhost:{server.port}/postgres"
+    _dies_with_all_made(scene, DRILL_DATABASE_URL=elsewhere)
+    (database,) = (name for name in scene.databases() if "_drill_" in name)
+    with scene.service() as service:
+        result = service.drill()
+    assert result.passed
+    told = " ".join(result.warnings)
+    assert f"localhost:{server.port}" in told and f'the database "{database}"' in told and server.password not in told
+    # As told, by hand.
+    scene.administer(f'DROP DATABASE "{database}"')
+    scene.administer(f'DROP ROLE "{database}"')
+    assert run(scene).warnings == ()

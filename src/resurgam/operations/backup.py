@@ -136,7 +136,7 @@ def back_up(
     folder.prepare()
     progress.phase("Waiting for the database")
     with application_lock(application.server, application.lock_key) as holder, folder.lock():
-        recover_restores(state, application.server, folder.path)
+        told = recover_restores(state, application.server, folder.path)
         folder.sweep()
         taken = take(
             application, inventory, holder, clock=clock, progress=progress, limits=limits, hooks=hooks, pg_bin=pg_bin
@@ -151,7 +151,7 @@ def back_up(
         size=taken.size,
         metadata=inventory.catalog.metadata(taken.name) or {},
         seconds=clock.monotonic() - started,
-        warnings=taken.warnings if taken.clocks_agree else (*taken.warnings, DIFFER),
+        warnings=(*told, *taken.warnings, *(() if taken.clocks_agree else (DIFFER,))),
         copied=copied,
         failures=(*taken.failures, *failures, *pruned.errors),
         pruned=pruned,

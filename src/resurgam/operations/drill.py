@@ -30,7 +30,7 @@ from resurgam.operations.backup import Application, BackupResult
 from resurgam.operations.drill_assertions import Restored, check_assertions
 from resurgam.operations.drill_database import DatabaseDrill, Found, timed
 from resurgam.operations.drill_recovery import FOLDER, recover_drills, remove_scratch
-from resurgam.operations.drill_server import site_of, where_of
+from resurgam.operations.drill_server import noted_server, site_of, where_of
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
 from resurgam.operations.restore_files import Archive
@@ -86,7 +86,7 @@ class Drilling:
         raised, after it was recorded.
         """
         self.inventory.folder.prepare()
-        warnings = recover_drills(self.state, self.application.server, self.rules, self.inventory.folder.path)
+        warnings, _ = recover_drills(self.state, self.application.server, self.rules, self.inventory.folder.path)
         self.inventory.refresh()
         record = self._chosen(name)
         assertions = () if self.rules.file is None else read_drill_file(self.rules.file)
@@ -97,6 +97,7 @@ class Drilling:
             "path": str(self.inventory.folder.path / f"{FOLDER}{drill_id}"),
             "database": name_of_ours,
             "role": name_of_ours,
+            **noted_server(self.rules, self.application.server),
         }
         begun_at = self.clock.now()
         number = self.state.drills.begin(record.name, scratch)

@@ -32,6 +32,7 @@ from resurgam.operations.restore_database import (
 from resurgam.operations.restore_files import Archive
 from resurgam.policy.drills import table_differences
 from resurgam.postgres.connection import Server
+from resurgam.postgres.loadcheck import OWNERSHIP
 from resurgam.postgres.loader import DumpReader
 from resurgam.postgres.plain_script import told
 from resurgam.postgres.script import Script
@@ -89,7 +90,10 @@ class DatabaseDrill:
                 else:
                     loaded = load_database(plan, self.connections, lambda step, data: None, self.progress)
             self._compare(chosen, loaded, script, dump)
-        found.warnings += loaded.warnings
+        for sentence in loaded.warnings:
+            # Owners of large objects, which a login of ours can't give either.
+            owners = isinstance(chosen, PlainPlan) and OWNERSHIP in sentence
+            (found.not_loaded if owners else found.warnings).append(sentence)
         found.counts |= {"tables": len(loaded.rows), "rows": sum(loaded.rows.values()), "dump_bytes": script.size}
         return server, without_event_triggers(plan.facts)
 

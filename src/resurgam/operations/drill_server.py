@@ -66,6 +66,12 @@ def lasting_server(where: str, rules: DrillRules, live: Server) -> Server | None
     return None
 
 
+def noted_server(rules: DrillRules, live: Server) -> dict[str, str]:
+    """For a drill's note: which server it goes to, without what is secret; nothing where none is left behind."""
+    server = lasting_server(where_of(rules), rules, live)
+    return {} if server is None else {"server": server.describe()}
+
+
 def _programs(metadata: dict[str, Any], pg_bin: Path | None) -> Path:
     """The bin folder of a server of the major version that the dump came from."""
     version = metadata["database"].get("server_version")

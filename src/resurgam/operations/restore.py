@@ -113,7 +113,7 @@ class Restoring:
         started = self.clock.monotonic()
         state = self.open_state()
         with ExitStack() as locks, self.inventory.folder.lock():
-            recover_restores(state, self.application.server, self.inventory.folder.path)
+            settled = recover_restores(state, self.application.server, self.inventory.folder.path)
             self.inventory.folder.sweep()
             wishes = wishes or Wishes()
             wishes.check()
@@ -139,7 +139,7 @@ class Restoring:
             kept=kept,
             offline=offline,
             seconds=self.clock.monotonic() - started,
-            warnings=(*plan.warnings, *told, *(loaded.warnings if loaded else ())),
+            warnings=(*settled, *plan.warnings, *told, *(loaded.warnings if loaded else ())),
             safety_backup=safety,
         )
 

@@ -77,7 +77,7 @@ def restore_beside(restoring: Restoring, name: str, wishes: Wishes) -> BesideRes
     state = restoring.open_state()
     folder = restoring.inventory.folder
     with folder.lock():
-        recover_restores(state, restoring.application.server, folder.path)
+        settled = recover_restores(state, restoring.application.server, folder.path)
         folder.sweep()
         restore_id = new_id(restoring.clock.now())
         with restoring.opened(name, DATABASE, wishes, restore_id) as (archive, plan):
@@ -93,7 +93,7 @@ def restore_beside(restoring: Restoring, name: str, wishes: Wishes) -> BesideRes
             ):
                 made, rows, warnings = _execute(restoring, archive, beside, wishes, restore_id, journal)
     seconds = restoring.clock.monotonic() - started
-    return BesideResult(beside, made, rows, seconds, (*beside.warnings, *warnings))
+    return BesideResult(beside, made, rows, seconds, (*settled, *beside.warnings, *warnings))
 
 
 def _plan(plan: RestorePlan, wishes: Wishes, restore_id: str) -> BesidePlan:

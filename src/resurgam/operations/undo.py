@@ -92,6 +92,7 @@ class UndoResult:
     kept: tuple[Kept, ...]
     offline: float
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         plan = self.plan
@@ -106,6 +107,7 @@ class UndoResult:
             "kept_paths": {str(k.target): str(k.previous) for k in self.kept if k.previous is not None},
             "offline_seconds": round(self.offline, 3),
             "seconds": round(self.seconds, 3),
+            "warnings": list(self.warnings),
             "warning": _WARNING,
         }
 
@@ -135,8 +137,12 @@ class Undoing:
         started = self.clock.monotonic()
         state = self.open_state()
         with ExitStack() as locks, self.folder.lock():
-            recover_restores(state, self.application.server, self.folder.path)
-            plan = self._plan(state)
+            settled = recover_restores(state, self.application.server, self.folder.path)
+            try:
+                plan = self._plan(state)
+            except RestoreRefused as error:
+                # A restore that died and was put back just now leaves nothing to undo: say that it was.
+                raise RestoreRefused((*settled, *error.problems), error.hint) from None
             if plan.database is not None:
                 lock_database(self.application, locks)
             problems = (*plan.problems, *(() if accept_changes else plan.changes))
@@ -147,10 +153,9 @@ class Undoing:
                     *problems,
                 )
             if problems:
-                hint = "--accept-changes brings it back as it is now." if plan.changes else ""
-                raise RestoreRefused(problems, hint)
+                raise RestoreRefused((*settled, *problems), undo_hint(plan))
             kept_database, kept, offline = self._execute(plan, locks, state)
-        return UndoResult(plan, kept_database, kept, offline, self.clock.monotonic() - started)
+        return UndoResult(plan, kept_database, kept, offline, self.clock.monotonic() - started, settled)
 
     def _plan(self, state: State) -> UndoPlan:
         journal = _latest(state, self.folder.path)
@@ -225,6 +230,13 @@ class Undoing:
         finally:
             settle_restore(state, self.application.server, plan.undo_id)
         return kept_database, kept, offline
+
+
+def undo_hint(plan: UndoPlan) -> str:
+    """The next step where an undo is refused."""
+    if plan.problems or not plan.changes:
+        return "`resurgam list` shows the backups, one from before the restore among them if it took one; restore that."
+    return "--accept-changes (API: accept_changes) brings it back as it is now."
 
 
 def _latest(state: State, folder: Path) -> Journal | None:

@@ -132,7 +132,7 @@ def check_script(
         if isinstance(item, Run) and not skip_ownership:
             missing.roles.update(item.owners - facts.roles - facts.left_out)
             if denied := len([role for role in item.owners if role in facts.roles and not rules.may_give(role)]):
-                counts[_OWNERSHIP] = counts.get(_OWNERSHIP, 0) + denied
+                counts[OWNERSHIP] = counts.get(OWNERSHIP, 0) + denied
         if not isinstance(item, Statement):
             continue
         if reaches_beyond(item.text):
@@ -148,7 +148,7 @@ def check_script(
     return missing.sentences(), warnings
 
 
-_OWNERSHIP = "ALTER … OWNER TO a role that we may not give things to"
+OWNERSHIP = "ALTER … OWNER TO a role that we may not give things to"
 
 
 class SkipRules:
@@ -184,7 +184,7 @@ class SkipRules:
         if (owner := owner_of(text, self.encoding)) is not None:
             if self._skip_ownership:
                 return "ALTER … OWNER TO, as asked"
-            return "" if self.may_give(owner) else _OWNERSHIP
+            return "" if self.may_give(owner) else OWNERSHIP
         if is_grant(text):
             if self._skip_ownership:
                 return "GRANT, REVOKE and ALTER DEFAULT PRIVILEGES, as asked"
