@@ -21,8 +21,11 @@ from resurgam.postgres.script import CopyBlock, Item, Run, Script, Statement
 from resurgam.postgres.statements import Token, codec, owner_of
 from resurgam.postgres.tokens import tokens
 
-# Their functions reach other servers or run programs, and everybody may call them.
-_REACHING = frozenset({"dblink", "http", "pg_net", "pg_cron", "plsh", "pg_background"})
+# Their functions reach other servers, files or programs, and everybody may call them.
+_REACHING = frozenset(
+    {"dblink", "http", "pg_net", "pg_curl", "pg_cron", "plsh", "pg_background", "plproxy", "pljava", "orafce"}
+    | {"aws_s3", "aws_lambda", "azure_storage", "azure_ai", "google_ml_integration"}
+)
 _NO_EVENTS = "event triggers are a superuser's"
 _POWERS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), why)
@@ -156,6 +159,8 @@ def _why_not(item: Item, rules: SkipRules, gone: _Gone) -> str:
         return _OWNED
     if why := next((why for pattern, why in _POWERS if pattern.match(item.text)), ""):
         return why
+    if (_extension_of(item.text) or "plpgsql") != "plpgsql" or _COMMENT.match(item.text):
+        return "extensions that reach beyond the database are a superuser's"
     if _TYPE.match(item.text) and _is_base(item.text):
         return "base types are a superuser's"
     if _FUNCTION.match(item.text) and (why := _untrusted(item.text, gone.languages)):
@@ -196,6 +201,7 @@ class _Gone:
         self._names: set[tuple[bytes, bytes]] = set()  # schema and name; a function has the same one with any arguments
         self._pieces: set[bytes] = set()  # operators and casts, as pg_dump writes them
         self._publications: set[bytes] = set()
+        self._reaching: set[tuple[bytes, bytes]] = set()  # extensions, whose functions mostly begin with their names
         self.made: set[tuple[bytes, bytes]] = set()
         self.languages: set[bytes] = set()
         self.methods: set[str] = set()
@@ -211,7 +217,10 @@ class _Gone:
         elif re.match(rb"CREATE\s[^;'\"]*\bLANGUAGE\b", text) and not _FUNCTION.match(text):
             words = list(islice(tokens(text), 8))
             self.languages |= {name for (_, word), (_, name) in pairwise(words) if word == b"language"}
-        elif found := re.match(rb"CREATE\s+PUBLICATION\b", text):
+        elif (extension := _extension_of(text)) is not None:
+            schema = _after(list(tokens(text)), b"schema") or "public"
+            self._reaching.add((schema.encode(self._encoding, "surrogateescape"), extension.encode()))
+        elif re.match(rb"CREATE\s+PUBLICATION\b", text):
             self._publications.add(list(tokens(text))[2][1])
         elif (index := _INDEX.match(text)) and (pair := next(_qualified(text[index.end() :]), None)):
             self._names.add((pair[0], next(tokens(index[1]))[1]))
@@ -219,7 +228,7 @@ class _Gone:
 
     def needed(self, text: bytes) -> str:
         """What of it a statement names, as `it needs …`; empty if nothing."""
-        if named := next((pair for pair in _qualified(text) if pair in self._names), None):
+        if named := next((pair for pair in _qualified(text) if pair in self._names or self._reaches(pair)), None):
             return f"it needs {self._text(b'.'.join(named))}"
         if piece := next((piece for piece in self._pieces if piece in text), None):
             return f"it needs {self._text(piece.replace(b'(', b' ', 1))}"
@@ -227,6 +236,9 @@ class _Gone:
         if name := next((value for _, value in about if value in self._publications), None):
             return f"it needs the publication {self._text(name)}"
         return ""
+
+    def _reaches(self, pair: tuple[bytes, bytes]) -> bool:
+        return any(pair[0] == schema and pair[1].startswith(name) for schema, name in self._reaching)
 
     def _text(self, name: bytes) -> str:
         return name.decode(self._encoding, "replace")
