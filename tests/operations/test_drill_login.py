@@ -12,12 +12,13 @@ import psycopg
 import pytest
 
 from resurgam.demo.cluster import EmbeddedServer
+from resurgam.errors import DatabaseError
 from resurgam.operations import drill_login, drill_server
 from resurgam.postgres import plain_login
 from resurgam.settings import Secret
 from tests.clusters import Database, create_database
 from tests.operations.backups import small_scene
-from tests.operations.drilling import edited, run
+from tests.operations.drilling import edited, run, scratch_of
 from tests.operations.scene import Scene, tools
 
 
@@ -154,3 +155,39 @@ def test_a_database_that_one_role_drills_for_another(database: Database, tmp_pat
     result = run(scene)
     assert (result.outcome, result.report["differences"]) == ("passed", [])
     assert any("rights of the owner, postgres" in one for one in result.report["not_loaded"])
+
+
+def test_no_superuser_loads_because_no_connection_is_free(reserved: Scene) -> None:
+    """What keeps the login out is not always pg_hba.conf."""
+    server = reserved.server
+    _letting_in(server, "host all all 127.0.0.1/32 scram-sha-256")
+    with reserved.service() as service:
+        module: Any = drill_login
+        real = module.create_database
+
+        def limited(connection: Any, name: str, *given: Any, **named: Any) -> None:
+            real(connection, name, *given, **named)
+            connection.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0')
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(drill_login, "create_database", limited)
+            with pytest.raises(DatabaseError, match="too many connections") as caught:
+                service.drill()
+        last = service.state.drills.last()
+    assert "pg_hba.conf" in caught.value.hint
+    assert last is not None and (last.outcome, last.report["rights"]) == ("error", None)
+    assert scratch_of(reserved) == []
+
+
+def test_a_server_that_makes_no_login_is_no_verdict_on_the_backup(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = small_scene(database, tmp_path)
+    monkeypatch.setattr(plain_login, "_POWERLESS", "NOTHING")
+    with scene.service() as service:
+        service.backup()
+        with pytest.raises(DatabaseError, match="could not be made"):
+            service.drill()
+        last = service.state.drills.last()
+    assert last is not None and last.outcome == "error"
+    assert scratch_of(scene) == []

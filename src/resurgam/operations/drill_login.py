@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from resurgam.errors import DatabaseError, RestoreFailed
+from resurgam.errors import DatabaseError
 from resurgam.operations.restore_database import DatabasePlan, drop_database, end_creation
 from resurgam.postgres.connection import Server
 from resurgam.postgres.loadcheck import read_facts
@@ -23,6 +23,9 @@ from resurgam.postgres.roles import create_roles
 from resurgam.postgres.script import Script, Statement
 from resurgam.postgres.swap import maintenance_server
 from resurgam.settings import Secret
+
+_REFUSALS = ("pg_hba.conf", "authentication", "password")
+_LET_IN = "Is it pg_hba.conf? Let roles named *_drill_* log in by password from here, or set DRILL_SERVER=embedded."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class LoginRefused:
 def plan_by_login(plan: DatabasePlan, login: str) -> PlainPlan | LoginRefused:
     """Make the login, and as `plan.fresh` the database that it loads, both noted by the caller before.
 
-    Missing roles are created as `plan` says. RestoreFailed if the server does not make what must be there beforehand.
+    Missing roles are created as `plan` says. DatabaseError if the server does not make what must be there beforehand.
     """
     try:
         password = _made(plan, login)
@@ -53,15 +56,19 @@ def plan_by_login(plan: DatabasePlan, login: str) -> PlainPlan | LoginRefused:
             with closing(server.connect()) as session:
                 facts = replace(read_facts(session), left_out=plan.facts.left_out)
         except DatabaseError as error:
+            # Anything else (no connection is free, the server goes down) must not end in a superuser's load.
+            if not any(sign in error.message.lower() for sign in _REFUSALS):
+                raise DatabaseError(error.message, _LET_IN) from None
             drop_with_login(plan.server, plan.fresh, login)
             return LoginRefused(error.message)
         plain = plain_script(plan.script, facts)
         with closing(plan.server.at(plan.fresh).connect()) as session:
             prepare(session, login, plain)
     except psycopg.Error as error:
-        raise RestoreFailed(
-            f"What the drill needs on the server could not be made ({error.diag.message_primary or error}).",
-            "The live database is untouched.",
+        raise DatabaseError(
+            f"What the drill needs on the server could not be made ({error.diag.message_primary or error}); the live "
+            "database is untouched.",
+            "A throw-away server needs nothing of it: DRILL_SERVER=embedded.",
         ) from None
     properties = None if plan.properties is None else replace(plan.properties, owner=login)
     plan = replace(plan, server=server, facts=facts, script=plain.script, properties=properties)
