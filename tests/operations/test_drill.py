@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -172,11 +173,13 @@ def test_http_of_an_application_that_is_started_on_the_copy(drilled: tuple[Scene
         "        self.send_response(204 if self.path == '/healthz' else 404); self.end_headers()\n"
         "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()\n"
     )
-    port = scene.server.port + 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     start = json.dumps([sys.executable, str(script), str(port)])
-    text = f'[[http]]\nstart = {start}\nurl = "http://127.0.0.1:{port}/{{}}"\nstatus = 204\ntimeout = "5s"\n'
+    text = f'[[http]]\nstart = {start}\nurl = "http://127.0.0.1:{port}/{{}}"\nstatus = 204\ntimeout = "30s"\n'
     assert run(scene, **with_file(scene, text.format("healthz"))).passed
-    refused = run(scene, **with_file(scene, text.format("other").replace("5s", "1s")))
+    refused = run(scene, **with_file(scene, text.format("other").replace("30s", "1s")))
     assert "answered 404" in " ".join(refused.report["differences"])
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(script) not in listing
