@@ -36,6 +36,7 @@ _TOOLS = {
     "logrotate": "logrotate",
     "systemd-analyze": "systemd",
     "debootstrap": "debootstrap",
+    "age": "age",
 }
 
 

@@ -86,8 +86,7 @@ def open_ring(rings: Rings, unlocking: Unlocking) -> OpenRing:
         identities = _identities(unlocking.identity_file)
         return _first(rings.read(), lambda ring: _by_any(ring, identities))
     if unlocking.kit_file is not None:
-        kit = read_kit(unlocking.kit_file)
-        return _first(rings.read(), lambda ring: unlock_by_identity(ring, kit))
+        return open_with(rings, read_kit(unlocking.kit_file))
     passphrase = unlocking.passphrase
     if unlocking.passphrase_command:
         passphrase = _ask(unlocking.passphrase_command, unlocking.command_seconds, unlocking.environ)
@@ -102,6 +101,11 @@ def open_ring(rings: Rings, unlocking: Unlocking) -> OpenRing:
         "The repository is encrypted, and no key is set; nothing was touched.",
         "Set BACKUP_ENCRYPTION_KEY, BACKUP_ENCRYPTION_KEY_FILE or BACKUP_RECOVERY_KIT_FILE.",
     )
+
+
+def open_with(rings: Rings, identity: Identity) -> OpenRing:
+    """The ring opened by that identity and nothing else. KeyRefused, DamagedError."""
+    return _first(rings.read(), lambda ring: unlock_by_identity(ring, identity))
 
 
 def read_passphrase(path: Path) -> Secret:
