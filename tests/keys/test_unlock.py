@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -70,6 +71,7 @@ def test_a_writer_key_opens_for_writing_only(tmp_path: Path) -> None:
         open_ring(Given(), way)
 
 
+@pytest.mark.skipif(shutil.which("age") is None, reason="age is not installed (apt-get install age)")
 def test_an_identity_of_the_age_tool_opens_it(tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     made = subprocess.run(["age-keygen", "-o", path], capture_output=True, text=True, check=True)
