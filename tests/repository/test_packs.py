@@ -234,7 +234,7 @@ def test_a_directory_of_another_count_is_refused() -> None:
             verify_pack(builder.id, with_rows(builder, data, lambda entries: None, count), Opener(full_keys()))
 
 
-def _builder_with(name: bytes, length: int, stored: bytes) -> bytes | bytearray:
+def _found_before_it_is_put(name: bytes, length: int, stored: bytes) -> None:
     builder = PackBuilder(Sealer(full_keys()))
     builder.add(name, length, stored)
     data = builder.finish()
@@ -242,21 +242,20 @@ def _builder_with(name: bytes, length: int, stored: bytes) -> bytes | bytearray:
     assert checked.damaged == builder.entries
     with pytest.raises(DamagedError, match="1 of its 1 chunks"):
         verify_pack(builder.id, data, Opener(full_keys()))
-    return data
 
 
 def test_a_bad_encoder_is_found_before_the_pack_is_put() -> None:
     content = chunk(5)
-    _builder_with(chunk_id(content), len(content), member(chunk(6)))
-    _builder_with(chunk_id(content), len(content) - 1, member(content))
-    _builder_with(chunk_id(content), len(content) + 1, member(content))
-    _builder_with(chunk_id(content), len(content), member(content) + b"\0")
-    _builder_with(chunk_id(content), len(content), member(content)[:-1])
+    _found_before_it_is_put(chunk_id(content), len(content), member(chunk(6)))
+    _found_before_it_is_put(chunk_id(content), len(content) - 1, member(content))
+    _found_before_it_is_put(chunk_id(content), len(content) + 1, member(content))
+    _found_before_it_is_put(chunk_id(content), len(content), member(content) + b"\0")
+    _found_before_it_is_put(chunk_id(content), len(content), member(content)[:-1])
 
 
 def test_a_bomb_is_not_decompressed_beyond_the_expected_length() -> None:
     bomb = bytes(16 << 20)
-    _builder_with(chunk_id(bomb), 1000, member(bomb))
+    _found_before_it_is_put(chunk_id(bomb), 1000, member(bomb))
 
 
 def test_padding_must_be_zero_and_no_longer_than_needed() -> None:

@@ -39,6 +39,7 @@ def test_a_text_of_any_length_comes_back_in_frames_of_one_mebibyte(kind: Kind, s
 
 def test_the_format_is_as_documented_and_opens_without_our_code() -> None:
     keys = full_keys()
+    assert keys.auth_full is not None
     data = sealed(Kind.OUTCOME)
     fields = struct.unpack("<8sHBB16s16sI80s32s", data[:160])
     assert fields == (b"RSGMOBJ1", 1, 4, 1, keys.repository, OBJECT, 0, bytes(80), blake3(data[224:]).digest())
