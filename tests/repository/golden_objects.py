@@ -1,4 +1,4 @@
-"""Writes golden/: one object of each kind as version 1 of the format has it, by the fixed keys of scenes.py.
+"""Writes golden/: one object of each kind as version 1 of the format has it, by the fixed keys of fixed_keys.py.
 
 They were made once, by `python -m tests.repository.golden_objects`, and must never be made again: each later version
 has to open these very bytes (test_golden.py). A later version of the format gets files of its own beside them.
@@ -11,7 +11,7 @@ from pathlib import Path
 from resurgam.repository.index_table import TablePack, encode_index, merged_rows, table_of_pack
 from resurgam.repository.packs import PackBuilder
 from resurgam.repository.sealing import FULL, Kind, Sealer
-from tests.repository.scenes import OBJECT, chunk, filled, full_keys, write_only_keys
+from tests.repository.fixed_keys import OBJECT, chunk, filled, full_keys, write_only_keys
 
 GOLDEN = Path(__file__).with_name("golden")
 TEXTS = frozenset(Kind) - {Kind.PACK, Kind.INDEX}

@@ -9,8 +9,8 @@ from resurgam.errors import DamagedError
 from resurgam.repository.index_table import decode_index
 from resurgam.repository.packs import open_blob, verify_pack
 from resurgam.repository.sealing import FULL, WRITE_ONLY, Kind, Opener
+from tests.repository.fixed_keys import OBJECT, chunk_id, full_keys
 from tests.repository.golden_objects import AUTHORS, CONTENTS, GOLDEN, TEXTS, text_of
-from tests.repository.scenes import OBJECT, chunk_id, full_keys
 
 _FULL_ONLY = {Kind.TOMBSTONE, Kind.RECORD, Kind.DAMAGE, Kind.CHECKED}
 DIGEST = "99670548885b964146b1cff044540fda"

@@ -11,7 +11,7 @@ from resurgam.repository.index_set import IndexSet, Place
 from resurgam.repository.packs import PackEntry, sealed_size
 from resurgam.repository.sealing import FULL, HEADER, WRITE_ONLY, Kind, Opener, Sealer
 from resurgam.stores.object_memory import MemoryStore
-from tests.repository.scenes import chunk, chunk_id, full_keys, put_index, put_pack, write_only_keys
+from tests.repository.fixed_keys import chunk, chunk_id, full_keys, put_index, put_pack, write_only_keys
 
 FIRST, SECOND = [chunk(n) for n in range(5)], [chunk(n) for n in range(5, 10)]
 

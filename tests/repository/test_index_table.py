@@ -21,7 +21,7 @@ from resurgam.repository.index_table import (
 )
 from resurgam.repository.packs import PackEntry, sealed_size
 from resurgam.repository.sealing import HEADER, Kind, Opener, Sealer
-from tests.repository.scenes import OBJECT, full_keys
+from tests.repository.fixed_keys import OBJECT, full_keys
 
 _ROW = struct.Struct("<32s5I")
 

@@ -11,7 +11,7 @@ from resurgam.repository.index_set import IndexSet
 from resurgam.repository.index_usage import usage
 from resurgam.repository.sealing import Kind, Opener, Sealer
 from resurgam.stores.object_memory import MemoryStore
-from tests.repository.scenes import chunk, chunk_id, full_keys, put_index, put_pack, write_only_keys
+from tests.repository.fixed_keys import chunk, chunk_id, full_keys, put_index, put_pack, write_only_keys
 
 
 def test_what_is_in_use_is_counted_pack_by_pack() -> None:

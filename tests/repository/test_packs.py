@@ -22,7 +22,7 @@ from resurgam.repository.packs import (
 )
 from resurgam.repository.sealing import FULL, HEADER, WRITE_ONLY, Kind, Opener, Sealer
 from resurgam.stores.object_memory import MemoryStore
-from tests.repository.scenes import chunk, chunk_id, filled, full_keys, write_only_keys
+from tests.repository.fixed_keys import chunk, chunk_id, filled, full_keys, write_only_keys
 
 _ROW = struct.Struct("<32s4I")
 CONTENTS = [chunk(1, 40), chunk(2, 300), chunk(3, 5000)]
@@ -104,7 +104,7 @@ def test_a_write_only_host_verifies_what_it_wrote_and_reads_directories_only() -
     host = write_only_keys()
     sealer = Sealer(host)
     builder = filled(sealer, CONTENTS)
-    data = builder.finish()
+    data = bytes(builder.finish())
     assert verify_pack(builder.id, data, sealer.opener).author == WRITE_ONLY
     assert verify_pack(builder.id, data, Opener(full_keys())).author == WRITE_ONLY
     store = MemoryStore()
@@ -237,7 +237,7 @@ def test_a_directory_of_another_count_is_refused() -> None:
 def _found_before_it_is_put(name: bytes, length: int, stored: bytes) -> None:
     builder = PackBuilder(Sealer(full_keys()))
     builder.add(name, length, stored)
-    data = builder.finish()
+    data = bytes(builder.finish())
     checked = check_pack(builder.id, data, Opener(full_keys()))
     assert checked.damaged == builder.entries
     with pytest.raises(DamagedError, match="1 of its 1 chunks"):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from resurgam.errors import DamagedError, KeyRefused, RepositoryError
 from resurgam.keys.secrets import Secrets
 from resurgam.repository.sealing import FRAME, FULL, HEADER, TAG, WRITE_ONLY, Kind, Opener, Sealer
-from tests.repository.scenes import OBJECT, full_keys, write_only_keys
+from tests.repository.fixed_keys import OBJECT, full_keys, write_only_keys
 
 TEXT = b'{"outcome":"committed"}'
 _FOREIGN = bytes(range(50, 66))

@@ -175,7 +175,7 @@ class IndexSet:
         if group:
             yield group
 
-    def encode_index(self, sealer: Sealer, object_id: bytes, packs: Iterable[bytes]) -> bytes:
+    def encode_index(self, sealer: Sealer, object_id: bytes, packs: Iterable[bytes]) -> bytearray:
         """An index object of these packs, for a run's own and to replace smaller ones (ordering.md, 59).
 
         Packs of which nothing is known are left out.

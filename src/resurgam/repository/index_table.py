@@ -208,7 +208,7 @@ def merged_rows(sources: Sequence[tuple[IndexTable, Sequence[int]]]) -> Iterator
             yield b"".join(rows)
 
 
-def encode_index(sealer: Sealer, object_id: bytes, packs: Sequence[TablePack], blocks: Iterable[bytes]) -> bytes:
+def encode_index(sealer: Sealer, object_id: bytes, packs: Sequence[TablePack], blocks: Iterable[bytes]) -> bytearray:
     """A whole index object; `blocks` are sorted rows, as many as the packs have blobs."""
     listed = [[pack.pack.hex(), pack.size, pack.author, pack.blobs] for pack in packs]
     head = json.dumps({"packs": listed}, separators=(",", ":")).encode()

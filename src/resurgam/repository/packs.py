@@ -92,7 +92,7 @@ class PackBuilder:
         self.entries.append(entry)
         return entry
 
-    def finish(self) -> memoryview:
+    def finish(self) -> bytearray:
         """The whole pack, which must be verified before it is put. Nothing may be added any more."""
         cipher = shared_cipher(self._sealer.keys, self.id)
         rows = b"".join(_ROW.pack(*entry) for entry in self.entries)
@@ -100,7 +100,7 @@ class PackBuilder:
         end = directory + _TRAILER.pack(len(directory), len(self.entries), _END)
         self._data += end
         self._data[:HEADER] = self._sealer.header(Kind.PACK, self.id, blake3(end).digest())
-        return memoryview(self._data).toreadonly()
+        return self._data
 
 
 @dataclass(frozen=True, slots=True)

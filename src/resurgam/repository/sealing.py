@@ -120,11 +120,13 @@ class Sealer:
         """The cipher of an object's private frames."""
         return _private_cipher(self._drawn().key, object_id)
 
-    def seal_text(self, kind: Kind, object_id: bytes, plaintext: bytes | memoryview) -> bytes:
+    def seal_text(self, kind: Kind, object_id: bytes, plaintext: bytes | bytearray | memoryview) -> bytearray:
         """A whole sealed text (sentence 9); the kind says whether it is private."""
         return self.seal_pieces(kind, object_id, len(plaintext), [plaintext])
 
-    def seal_pieces(self, kind: Kind, object_id: bytes, length: int, pieces: Iterable[bytes | memoryview]) -> bytes:
+    def seal_pieces(
+        self, kind: Kind, object_id: bytes, length: int, pieces: Iterable[bytes | bytearray | memoryview]
+    ) -> bytearray:
         """The same of pieces of any size, which together must have exactly `length` bytes."""
         cipher = self.blob_key(object_id) if kind in PRIVATE else shared_cipher(self.keys, object_id)
         sealed = [_LENGTH.pack(length)]
@@ -137,7 +139,7 @@ class Sealer:
         following = blake3()
         for part in sealed:
             following.update(part)
-        return b"".join([self.header(kind, object_id, following.digest()), *sealed])
+        return bytearray().join([self.header(kind, object_id, following.digest()), *sealed])
 
     def _drawn(self) -> DataKey:
         with self._lock:
@@ -251,7 +253,7 @@ def _text_about(kind: Kind, number: int, length: int) -> bytes:
     return (b"" if number else _LENGTH.pack(length)) + about(kind, number)
 
 
-def _frames(pieces: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+def _frames(pieces: Iterable[bytes | bytearray | memoryview]) -> Iterator[memoryview]:
     """The pieces' bytes in frames of exactly FRAME bytes but for the last; one empty frame if there are none."""
     rest = bytearray()
     count = 0

@@ -50,7 +50,7 @@ def filled(sealer: Sealer, contents: Sequence[bytes]) -> PackBuilder:
 def put_pack(store: MemoryStore, sealer: Sealer, contents: Sequence[bytes]) -> tuple[TablePack, list[PackEntry]]:
     """A pack in the store; answers what an index has to say of it."""
     builder = filled(sealer, contents)
-    data = builder.finish()
+    data = bytes(builder.finish())
     store.put(pack_key(builder.id), data)
     return TablePack(builder.id, len(data), sealer.author, len(builder.entries), sealer.author), builder.entries
 
