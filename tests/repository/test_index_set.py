@@ -66,12 +66,14 @@ def test_entries_of_packs_that_are_not_listed_or_of_another_size_do_not_count() 
     sealer = Sealer(full_keys())
     gone, entries = put_pack(store, sealer, FIRST)
     other, others = put_pack(store, sealer, SECOND)
-    put_index(store, sealer, [(gone, entries), (other._replace(size=other.size + 1), others)])
+    wrong = [entry._replace(chunk=bytes([n]) * 32) for n, entry in enumerate(others)]
+    put_index(store, sealer, [(gone, entries), (other._replace(size=other.size + 1), wrong)])
     store.delete(layout.pack_key(gone.pack))
     index = loaded(store)
     assert index.locate(chunk_id(FIRST[0])) == []
     # The other pack's own directory was read, since nothing true was said of it.
     assert index.locate(chunk_id(SECOND[0])) == [places(others, other.pack)[0]]
+    assert index.locate(bytes(32)) == []
     assert index.packs.keys() == {other.pack}
 
 
@@ -144,12 +146,31 @@ def test_what_a_write_only_hosts_index_says_of_others_packs_is_not_believed() ->
     assert [index.reusable(entry.chunk) for entry in entries] == places(entries, pack.pack)
     assert index.reusable(own[0].chunk) is None
     assert index.packs[mine.pack].author == WRITE_ONLY
+    # Both were read themselves.
+    assert index.packs[pack.pack].believed and index.packs[mine.pack].believed
     # Nor does it become true by being consolidated.
     again = layout.new_id()
     data = index.encode_index(Sealer(full_keys()), again, [pack.pack, mine.pack])
     store.put(layout.index_key(again), data)
     fresh = loaded(store)
     assert fresh.reusable(bytes(32)) is None and fresh.reusable(own[0].chunk) is None
+
+
+def test_the_full_key_signs_nothing_that_only_a_write_only_host_says() -> None:
+    store = MemoryStore()
+    host, sealer = Sealer(write_only_keys()), Sealer(full_keys())
+    mine, own = put_pack(store, host, FIRST)
+    told = put_index(store, host, [(mine, [entry._replace(chunk=bytes([n]) * 32) for n, entry in enumerate(own)])])
+    index = loaded(store)
+    assert not index.packs[mine.pack].believed
+    assert list(index.index_groups([mine.pack])) == []
+    name = layout.new_id()
+    store.put(layout.index_key(name), index.encode_index(sealer, name, [mine.pack]))
+    store.delete(layout.index_key(told))
+    put_finding(store, Kind.CHECKED, encode_checked([mine.pack]))
+    fresh = loaded(store)
+    assert fresh.reusable(bytes(32)) is None
+    assert fresh.reusable(own[0].chunk) == places(own, mine.pack)[0]
 
 
 def test_an_unfit_index_is_told_and_its_packs_are_read_themselves() -> None:
