@@ -100,6 +100,9 @@ class Holdings(Protocol):
     def open(self, name: str) -> Archive:
         """The backup, for reading. Raises as `open_archive` does."""
 
+    def lacking(self, name: str) -> int:
+        """How many of its chunks are nowhere to be had, by what is listed; no content is read."""
+
     def place_of(self, name: str) -> str:
         """Where it lies, as users are told."""
 
