@@ -9,7 +9,7 @@ from bench import measure, report
 from bench.backup import RESURGAM
 from bench.lab import DATABASE, Lab
 from bench.restore import make_backup
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 
 # A row of about 1,000 bytes in the dump; the server makes them much faster than a client could.
 _ROWS_PER_GB = 1_000_000

@@ -18,8 +18,8 @@ from pathlib import Path
 import psycopg
 
 from resurgam.demo.application import create_database
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.sample_files import create_files
+from resurgam.postgres.embedded import EmbeddedServer
 
 # Changes when the lab's contents change, so that no figures come from an old one.
 _VERSION = 2

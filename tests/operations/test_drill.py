@@ -17,11 +17,11 @@ import pytest
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.opening import open_archive
 from resurgam.archive.writer import ArchiveWriter
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import NotFoundError, ResurgamError
 from resurgam.operations import drill as drill_module
 from resurgam.operations.drill import DrillResult
 from resurgam.policy.drills import digest_of
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, create_database, drop_database
 from tests.operations.backups import small_scene
 from tests.operations.namespaces import KILLED, in_child

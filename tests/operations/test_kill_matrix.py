@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import create_database, drop_database
 from tests.operations.aftermath import Attempt, Way, World, attempt, forget_kept, old_or_new, settle
 from tests.operations.processes import Fault, Operation, When, command, killed_after, start, worker

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import differences
 from resurgam.errors import ResurgamError
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.service import Service
 from tests.clusters import create_database, create_owner, drop_database, drop_owner
-from tests.operations.made_archives import FOREIGN, native_archive
+from tests.operations.made_archives import FOREIGN, dump_archive, native_archive
 from tests.operations.scene import Scene, scene_for
 
 _NAME = "radiology_backup_20240101_000000"
@@ -171,18 +169,6 @@ def _dump(scene: Scene, piece: str, witness: Path) -> bytes:
     return text.encode("latin-1")
 
 
-def _foreign(scene: Scene, dump: bytes) -> str:
-    path = scene.backups / f"{FOREIGN}.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        content = {"database_20250104_143022.sql": dump, "backup_metadata.json": b'{"backup_name": "%s", "database": '
-                   b'{"success": true, "file": "database_20250104_143022.sql"}}' % FOREIGN.encode()}  # fmt: skip
-        for name, data in content.items():
-            info = tarfile.TarInfo(f"{FOREIGN}/{name}")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return FOREIGN
-
-
 def _unharmed(scene: Scene, before: tuple[Any, Any], witness: Path) -> None:
     assert differences(before[0], scene.seen()) == []
     assert _state(scene) == before[1]
@@ -205,7 +191,7 @@ def test_what_reading_finds_is_refused(victim: Scene, before: tuple[Any, Any], t
         for number, (kind, piece) in enumerate(_REFUSED.items()):
             dump = _dump(victim, piece, witness)
             native_archive(victim, _NAME, dump)
-            _foreign(victim, dump)
+            dump_archive(victim, dump)
             # Unpacking a foreign archive takes its time, and what reads the dump is the same.
             for name in (_NAME, FOREIGN)[: 2 if number % 5 == 0 else 1]:
                 with pytest.raises(ResurgamError) as caught:

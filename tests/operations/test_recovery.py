@@ -16,13 +16,15 @@ import pytest
 from psycopg import sql
 
 from resurgam.catalog.state import State
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint
-from resurgam.errors import BusyError
+from resurgam.errors import BusyError, DatabaseError
+from resurgam.operations import recovery, restore
 from resurgam.operations.restore import Parts
 from resurgam.operations.restore_database import drop_database as drop_half_loaded
 from resurgam.postgres import swap
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.service import Service
+from resurgam.stopping import Became, Stopped, what_became
 from tests.clusters import create_database, drop_database
 from tests.operations.namespaces import KILLED, count_changes, in_child
 from tests.operations.scene import Scene, lost, scene_for
@@ -200,7 +202,6 @@ def test_a_killed_restore_of_a_foreign_archive_leaves_no_unpacked_dump(world: tu
     before = set(own.backups.iterdir())
 
     def deed() -> None:
-        from resurgam.operations import restore
 
         def die(*arguments: Any, **named: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -258,8 +259,6 @@ def test_recovery_waits_for_a_commit_that_is_on_its_way(
         session.execute(f'ALTER DATABASE "{fresh}" RENAME TO "{live}"'.encode())
         raise Died
 
-    from resurgam.operations import restore
-
     monkeypatch.setattr(restore, "swap_databases", undecided)
     monkeypatch.setattr(restore, "settle_restore", lambda *arguments: None)
     with scene.service() as service, pytest.raises(Died):
@@ -280,3 +279,29 @@ def _recover(service: Service) -> None:
 
     with service.folder.lock():
         recover_restores(service.state, service.server, service.folder.path)
+
+
+def test_what_is_stopped_and_can_not_be_settled_does_not_claim_to_be_undone(
+    world: tuple[Scene, str, Fingerprint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is not to be had just when it would tell which side is up."""
+    scene, name, new = world
+    old = _accident(scene)
+
+    def stopped(*arguments: object) -> None:
+        raise Stopped("ended by SIGTERM")
+
+    def unreachable(*arguments: object) -> None:
+        raise DatabaseError("The server can't be reached.")
+
+    monkeypatch.setattr(restore, "mark_kept", stopped)
+    monkeypatch.setattr(recovery, "database_oid", unreachable)
+    with scene.service() as service:
+        with pytest.raises(DatabaseError):
+            service.restore(name, Parts())
+        (run,) = [one for one in service.state.jobs.latest(kind="restore") if "be reached" in one.reason]
+        assert run.outcome == "failed"
+    assert what_became() == Became(f"whether the restore of {name} is complete is not settled yet")
+    monkeypatch.undo()
+    assert _old_or_new(_settled(scene), old, new) == "new"
+    scene.drop_previous()

@@ -7,8 +7,8 @@ import threading
 import psycopg
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import DamagedError, RestoreFailed
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.loadcheck import read_facts
 from resurgam.postgres.loader import LoadOptions, load
 from tests import clusters

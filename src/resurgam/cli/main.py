@@ -31,7 +31,7 @@ from resurgam.cli.transfer import export, import_
 from resurgam.cli.undo import undo
 from resurgam.errors import ResurgamError
 from resurgam.memory import use_one_arena
-from resurgam.stopping import StopSignals
+from resurgam.stopping import UNDONE, StopSignals, what_became
 
 _COMPLETE = "_RESURGAM_COMPLETE"
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in exits.MEANINGS)
@@ -109,8 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InternalError as error:
         code = _plain(str(error), "internal", "Please report it, with the log.", as_json, exits.FAILED)
     if stop.received is not None:
-        text = f"Ended by {stop.received.name}; what was under way was undone."
-        return _plain(text, "stopped", "Run the command again.", as_json, stop.exit_code)
+        became = what_became()
+        text, hint = f"Ended by {stop.received.name}; {became.words}.", "Run the command again."
+        if became.complete:
+            hint = "It need not be run again; the log says how it ended."
+        elif became != UNDONE:
+            hint = "The next backup or restore settles it; `resurgam doctor` shows what is left to settle."
+        return _plain(text, "stopped", hint, as_json, stop.exit_code)
     return code
 
 

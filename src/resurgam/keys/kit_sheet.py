@@ -40,7 +40,6 @@ WHAT TO DO when the backups are needed
 {keep}
 
 {by_age}
-
 {_blocks(kit)}"""
 
 

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from resurgam.archive.opening import Archive, open_archive
 from resurgam.catalog.catalog import Description
 from resurgam.errors import NotFoundError, StorageError
-from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, described
+from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, Verified, described
 from resurgam.operations.progress import Progress
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import SUFFIX, FoundArchive
@@ -50,6 +51,9 @@ class ArchiveHoldings:
 
     def lacking(self, name: str) -> int:
         return 0
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> Verified | None:
+        return None
 
     def place_of(self, name: str) -> str:
         # As text, without the Path in between that costs more than all else in a list of thousands.

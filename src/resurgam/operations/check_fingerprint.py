@@ -14,12 +14,19 @@ from resurgam.operations.progress import Progress
 from resurgam.operations.restore_database import DatabasePlan, LoadedDatabase, without_event_triggers
 from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
-from resurgam.postgres.fingerprint import OWNERS, Fingerprint, compare, read_back, without_stale_views
+from resurgam.postgres.fingerprint import (
+    OWNERS,
+    Fingerprint,
+    compare,
+    read_back,
+    without_invented_names,
+    without_stale_views,
+)
 from resurgam.postgres.loader import DumpReader
 from resurgam.postgres.multiset import same_rows
 from resurgam.postgres.script import Script, Statement
 from resurgam.postgres.statements import owner_of
-from resurgam.postgres.taking import table_digest
+from resurgam.postgres.taking import definitions_of, table_digest
 
 NO_FINGERPRINT = "The backup has no fingerprint to compare with: an older version or another program made it."
 _TOLD = 20
@@ -114,7 +121,9 @@ def check_fingerprint(
             if same_rows(connection, script, dump, table):
                 tables[table] = wanted
         found = without_stale_views(connection, expected, replace(found, tables=tables))
-    if not definitions:
+    if definitions:
+        expected, found = without_invented_names(expected, found, definitions_of(script))
+    else:
         expected, found = replace(expected, objects={}), replace(found, objects={})
     return compare(expected, found, ignore)
 

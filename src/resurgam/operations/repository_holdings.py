@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from resurgam.operations.collection import CollectionResult, Limits, collect
 from resurgam.operations.holdings import Draft, Held, NewBackup, described
 from resurgam.operations.progress import Progress
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
+from resurgam.operations.verify_repository import RepositoryVerdict, refuse_unsound, verify_repository
 from resurgam.policy.kit import require_recoverable
 from resurgam.repository.index_usage import usage
 from resurgam.repository.reader import RepositoryBackup
@@ -91,6 +93,14 @@ class RepositoryHoldings:
         content = (bytes(Record.decode(body).chunks) for body in bodies(self.backup(name).list_blocks()))
         ids = chain((chunk for chunk, _ in backup.manifest.list_chunks()), content)
         return len(usage(repository.index, ids).missing)
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> RepositoryVerdict:
+        opened = self._access.open()
+        verdict = verify_repository(
+            opened.repository, full=full, today=now, progress=progress, extra=lambda: opened.warnings
+        )
+        refuse_unsound(verdict)
+        return verdict
 
     def place_of(self, name: str) -> str:
         backup = self._known().get(name)

@@ -23,6 +23,7 @@ from resurgam.archive.opening import Archive, IndexedArchive
 from resurgam.durable import write_all
 from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageError, VerifyFailed
 from resurgam.operations.progress import Progress
+from resurgam.operations.restore_properties import planned_properties
 from resurgam.operations.verify import dump_name
 from resurgam.postgres.connection import NAME_LENGTH, Server, short_name
 from resurgam.postgres.flush import flush
@@ -38,9 +39,10 @@ from resurgam.postgres.loadcheck import (
 )
 from resurgam.postgres.loader import DumpReader, LoadOptions, load
 from resurgam.postgres.outline import parse_outline, scan_by_outline
-from resurgam.postgres.properties import Properties, apply_properties, create_database, read_properties
+from resurgam.postgres.properties import Properties, apply_properties, create_database
 from resurgam.postgres.roles import MissingRoles, create_roles, creation_refusals
 from resurgam.postgres.script import Script, TableName
+from resurgam.postgres.subscriptions import drop_subscriptions, subscriptions_in
 from resurgam.postgres.surroundings import (
     Surroundings,
     read_surroundings,
@@ -188,14 +190,14 @@ def plan_database(
     maintenance = maintenance_server(server)
     with closing(maintenance.connect()) as connection:
         live = str(server.database.name)
-        recorded = metadata["database"].get("properties")
         oid = database_oid(connection, live)
-        properties = None if recorded is None else Properties.from_json(recorded)
-        if properties is None and oid is not None:
-            properties = read_properties(connection, live)
+        recorded, in_place = metadata["database"].get("properties"), live_side == "in place"
+        properties, left_out = planned_properties(
+            connection, script, recorded, live, exists=oid is not None, in_place=in_place
+        )
         facts = read_facts(connection)
         in_the_way: tuple[str, ...] = ()
-        if live_side == "in place":
+        if in_place:
             encoding = "" if properties is None else properties.encoding
             in_the_way, facts = examine(server, script, facts, encoding, exists=oid is not None)
         missing = _missing_roles(script, facts, properties if roles == "create" else None)
@@ -220,7 +222,7 @@ def plan_database(
             missing_roles=missing.all,
             create_roles=tuple(create),
             surroundings=around,
-            in_place=live_side == "in place",
+            in_place=in_place,
         )
         problems = (
             *(in_the_way if plan.in_place else creation_problems(connection, properties, live_side=live_side)),
@@ -230,7 +232,7 @@ def plan_database(
             *problems,
         )
         told = surrounding_warnings(around, live, script.size, script.dumped_from, properties)
-    return plan, problems, (*warnings, *told, *_told_of(script, create))
+    return plan, problems, (*left_out, *warnings, *told, *_told_of(script, create))
 
 
 def _live_problems(connection: Connection, live: str, live_side: str, *, exists: bool) -> Iterator[str]:
@@ -310,23 +312,14 @@ def drop_database(maintenance: Server, name: str) -> None:
     with closing(maintenance.connect()) as session:
         try:
             _end_creation(session, name)
-            query = "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = %s"
-            if subscriptions := [str(row[0]) for row in session.execute(query, (name,))]:
-                _drop_subscriptions(maintenance.at(name), subscriptions)
+            if subscriptions := subscriptions_in(session, name):
+                drop_subscriptions(maintenance.at(name), subscriptions)
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         except psycopg.Error as error:
             raise DatabaseError(
                 f"The half-loaded database {name} could not be dropped ({error.diag.message_primary}).",
                 f"The live database is untouched. Drop it by hand: DROP DATABASE {name};",
             ) from error
-
-
-def _drop_subscriptions(server: Server, names: list[str]) -> None:
-    with closing(server.connect()) as session:
-        for name in map(sql.Identifier, names):
-            session.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
-            session.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
-            session.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
 
 
 def _end_creation(session: psycopg.Connection[Any], name: str) -> None:

@@ -14,13 +14,16 @@ from resurgam.operations.verify_share import verify_record
 
 @dataclass(frozen=True, slots=True)
 class VerifyAllResult:
-    """The names of the backups that passed, the newest first; `size` is their archives' bytes."""
+    """The names of the backups that passed, the newest first; `size`: how many bytes were read. `repository`: what was
+    found of one."""
 
     sound: tuple[str, ...]
     size: int
+    repository: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"success": True, "sound": list(self.sound), "backups": len(self.sound), "size_bytes": self.size}
+        counted = {"sound": list(self.sound), "backups": len(self.sound), "size_bytes": self.size}
+        return {"success": True, **counted, "repository": self.repository}
 
 
 def verify_all(inventory: Inventory, progress: Progress, now: datetime, *, full: bool) -> VerifyAllResult:
@@ -32,6 +35,10 @@ def verify_all(inventory: Inventory, progress: Progress, now: datetime, *, full:
     inventory.refresh()
     sound, size, problems = [], 0, []
     records = inventory.records()
+    together = inventory.holdings.verify_all(progress, now, full=full)
+    if together is not None and records:
+        whole = tuple(record.name for record in records if record.name in together.whole)
+        return VerifyAllResult(whole, together.bytes_read, together.to_json())
     for record in records:
         try:
             size += verify_record(inventory, record, progress, now, full=full).size

@@ -27,7 +27,15 @@ from resurgam.postgres.script import ScriptScanner
 from resurgam.postgres.snapshot import Connection, exported_snapshot
 from resurgam.postgres.taking import OWNERS, Taker
 
-__all__ = ["OWNERS", "Fingerprint", "compare", "read_back", "read_matviews", "without_stale_views"]
+__all__ = [
+    "OWNERS",
+    "Fingerprint",
+    "compare",
+    "read_back",
+    "read_matviews",
+    "without_invented_names",
+    "without_stale_views",
+]
 
 _MATVIEWS = """
 SELECT n.nspname, c.relname, c.relispopulated FROM pg_catalog.pg_class c
@@ -103,6 +111,21 @@ def without_stale_views(connection: Connection, expected: Fingerprint, found: Fi
         if _sum_up(connection, view, 0) == got:
             settled[f"{schema}.{name}"] = wanted
     return replace(found, matviews=settled)
+
+
+def without_invented_names(
+    expected: Fingerprint, found: Fingerprint, dumped: Fingerprint
+) -> tuple[Fingerprint, Fingerprint]:
+    """Both, with definitions that lack the names which servers invent for columns, where the dump can tell them.
+
+    `dumped` is taken of the backup's dump now, and believed as far as it is what was recorded.
+    """
+    wanted, got = dict(expected.objects), dict(found.objects)
+    for kind, recorded in expected.objects.items():
+        again = dumped.objects.get(kind, Multiset())
+        if kind in got and (again.count, again.total) == (recorded.count, recorded.total):
+            wanted[kind], got[kind] = dumped.unnamed[kind], found.unnamed[kind]
+    return replace(expected, objects=wanted), replace(found, objects=got)
 
 
 def _sum_up(connection: Connection, view: sql.Identifier, milliseconds: int) -> tuple[int, str] | None:

@@ -60,7 +60,9 @@ class Fingerprint:
 
     tables: rows and digest of the COPY text; sequences: last value and whether it was called; large_objects: by oid;
     matviews: rows (UNPOPULATED if it was never filled) and a digest that does not know their order, without those
-    that could not be read in time; objects: definitions by pg_dump's kinds, and owners as a kind of their own.
+    that could not be read in time; objects: definitions by pg_dump's kinds, and owners as a kind of their own;
+    unnamed: the same without the names that a server invents for columns. They are not recorded: whoever has the dump
+    can take them anew.
     """
 
     tables: Mapping[TableName, tuple[int, str]]
@@ -68,6 +70,7 @@ class Fingerprint:
     large_objects: Multiset
     matviews: Mapping[str, tuple[int, str]]
     objects: Mapping[str, Multiset]
+    unnamed: Mapping[str, Multiset] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         tables: dict[str, dict[str, list[Any]]] = {}
