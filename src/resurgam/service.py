@@ -221,26 +221,24 @@ class Service:
         self.inventory.refresh()
         return self.inventory.details(self.inventory.find(name))
 
-    def verify(self, name: str) -> VerifyResult:
-        """Check every byte of a backup's best copy."""
-        from resurgam.operations.verify import verify
+    def verify(self, name: str, *, full: bool = True) -> VerifyResult:
+        """Check every byte of a backup's best copy; not `full`, of one in a repository, its structure and a share."""
+        from resurgam.operations.verify_share import verify_record
 
         def run(progress: Progress) -> VerifyResult:
             self.inventory.refresh()
-            record = self.inventory.find(name)
-            with self.inventory.open(record) as archive:
-                return verify(archive, progress)
+            return verify_record(self.inventory, self.inventory.find(name), progress, self.clock.now(), full=full)
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)  # a folder on a read-only disk can be verified too, without a record of it
         return self._recorded("verify", name, run, verify_ended)
 
-    def verify_all(self) -> VerifyAllResult:
-        """Check every byte of every backup's best copy, the newest first. VerifyFailed names all that are not sound."""
+    def verify_all(self, *, full: bool = True) -> VerifyAllResult:
+        """The same of every backup, the newest first. VerifyFailed names all that are not sound."""
         from resurgam.operations.verify_all import verify_all
 
         def run(progress: Progress) -> VerifyAllResult:
-            return verify_all(self.inventory, progress)
+            return verify_all(self.inventory, progress, self.clock.now(), full=full)
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)

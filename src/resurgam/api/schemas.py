@@ -169,13 +169,13 @@ class Summary(BaseModel):
     sequence: int = Field(description="Orders backups; 0 for an archive that Resurgam did not make.")
     condition: Literal["good", "foreign", "damaged"]
     problem: str = Field(description="What is wrong with a damaged one.")
-    locations: list[Literal["local", "remote"]] = Field(description="The best copy first.")
+    locations: list[Literal["local", "remote", "repository"]] = Field(description="The best copy first.")
 
 
 class Copy(BaseModel):
     """One copy of a backup."""
 
-    location: Literal["local", "remote"]
+    location: Literal["local", "remote", "repository"]
     path: str
     size_mb: float
     condition: Literal["good", "foreign", "damaged"]
@@ -234,6 +234,7 @@ class Verification(BaseModel):
     rows: int
     foreign: bool
     archive_path: str
+    full: bool
 
 
 class Verified(BaseModel):
@@ -254,6 +255,7 @@ class Verified(BaseModel):
             "rows": 20418,
             "foreign": False,
             "archive_path": _PATH,
+            "full": True,
         },
         job_id=14,
     )
@@ -283,6 +285,7 @@ class PruneOutcome(BaseModel):
     deleted: int
     freed_mb: float
     plan: list[Pruned]
+    repository: dict[str, Any] | None = Field(description="What became of the repository's packs; null of archives.")
 
 
 class PruneAnswer(BaseModel):
@@ -305,6 +308,7 @@ class PruneAnswer(BaseModel):
                     "size_mb": 45.3,
                 }
             ],
+            "repository": None,
         },
         job_id=None,
     )

@@ -15,18 +15,19 @@ import typer
 from typer.exceptions import TyperException
 
 from resurgam import __version__
-from resurgam.cli import audit, exits, notify, token
+from resurgam.cli import audit, exits, keys, notify, token
 from resurgam.cli.backup import backup
 from resurgam.cli.drill import drill
 from resurgam.cli.evidence import evidence
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.health import health
-from resurgam.cli.look import list_backups, show, verify
+from resurgam.cli.look import browse, list_backups, show, verify
 from resurgam.cli.removal import delete, pin, prune
 from resurgam.cli.restore import restore
 from resurgam.cli.schedule import schedule
 from resurgam.cli.serve import serve
 from resurgam.cli.setup import completion, demo, doctor, init
+from resurgam.cli.transfer import export, import_
 from resurgam.cli.undo import undo
 from resurgam.errors import ResurgamError
 from resurgam.memory import use_one_arena
@@ -49,11 +50,14 @@ for _command in (
     backup,
     list_backups,
     show,
+    browse,
     verify,
     restore,
     undo,
     drill,
     evidence,
+    export,
+    import_,
     delete,
     prune,
     pin,
@@ -64,8 +68,8 @@ for _command in (
     demo,
     completion,
 ):
-    app.command(_command.__name__.removesuffix("_backups"), epilog=_EPILOG)(_command)
-for _group in (token.app, audit.app, notify.app):
+    app.command(_command.__name__.removesuffix("_backups").rstrip("_"), epilog=_EPILOG)(_command)
+for _group in (keys.app, token.app, audit.app, notify.app):
     app.add_typer(_group, epilog=_EPILOG)
 
 

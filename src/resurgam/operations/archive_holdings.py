@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from resurgam.archive.opening import Archive, open_archive
 from resurgam.catalog.catalog import Description
 from resurgam.errors import NotFoundError, StorageError
-from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, described
+from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, Verified, described
 from resurgam.operations.progress import Progress
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import SUFFIX, FoundArchive
@@ -48,6 +49,12 @@ class ArchiveHoldings:
     def open(self, name: str) -> Archive:
         return open_archive(self.file_of(name))
 
+    def lacking(self, name: str) -> int:
+        return 0
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> Verified | None:
+        return None
+
     def place_of(self, name: str) -> str:
         # As text, without the Path in between that costs more than all else in a list of thousands.
         return f"{self.folder.path}/{name}{SUFFIX}"
@@ -56,14 +63,7 @@ class ArchiveHoldings:
         return self.folder.archive_path(name)
 
     def stream(self, name: str) -> Iterator[bytes]:
-        try:
-            with self.file_of(name).open("rb") as file:
-                while block := file.read(_BLOCK):
-                    yield block
-        except FileNotFoundError:
-            raise NotFoundError(f"There is no backup {name} in {self.folder.path}.") from None
-        except OSError as error:
-            raise StorageError(f"The archive {name} can not be read ({error.strerror}).") from None
+        return file_blocks(self.file_of(name))
 
     @contextmanager
     def writing(self, new: NewBackup) -> Iterator[Draft]:
@@ -93,3 +93,15 @@ class ArchiveHoldings:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def file_blocks(path: Path) -> Iterator[bytes]:
+    """An archive's bytes. NotFoundError if it is gone, StorageError if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+    except FileNotFoundError:
+        raise NotFoundError(f"The archive {path} is gone.") from None
+    except OSError as error:
+        raise StorageError(f"The archive {path} can not be read ({error.strerror}).") from None

@@ -71,6 +71,16 @@ class Collected(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
+class Verified(Protocol):
+    """What a verification of everything found sound: names of backups, and how many bytes were read."""
+
+    @property
+    def whole(self) -> tuple[str, ...]: ...
+    @property
+    def bytes_read(self) -> int: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
 class Holdings(Protocol):
     """The place. A name that is not there is a NotFoundError; a place that fails, a StorageError."""
 
@@ -99,6 +109,15 @@ class Holdings(Protocol):
 
     def open(self, name: str) -> Archive:
         """The backup, for reading. Raises as `open_archive` does."""
+
+    def lacking(self, name: str) -> int:
+        """How many of its chunks are nowhere to be had, by what is listed; no content is read."""
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> Verified | None:
+        """Verify all backups together, where they share what they consist of; None where each stands alone.
+
+        VerifyFailed says what is hurt and what is whole.
+        """
 
     def place_of(self, name: str) -> str:
         """Where it lies, as users are told."""

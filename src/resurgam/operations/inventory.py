@@ -7,7 +7,7 @@ into an empty folder (the manual's scenario 1), change nothing but the time of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from resurgam.archive.opening import Archive, open_archive
 from resurgam.catalog.catalog import BackupRecord, Catalog, Description, StoredFile
 from resurgam.errors import NotFoundError, ResurgamError
+from resurgam.operations.archive_holdings import file_blocks
 from resurgam.operations.holdings import Holdings, described
 from resurgam.policy.as_of import newest_before, parse_moment
 from resurgam.stores.folder import BackupFolder
@@ -106,6 +107,12 @@ class Inventory:
         if record.locations[0] == "remote" and self.remote is not None:
             return self.remote.archive_path(record.name)
         return self.holdings.file_of(record.name)
+
+    def stream(self, record: BackupRecord) -> Iterator[bytes]:
+        """The best copy as a `.tar.gz`, in pieces."""
+        if record.locations[0] == "remote" and self.remote is not None:
+            return file_blocks(self.remote.archive_path(record.name))
+        return self.holdings.stream(record.name)
 
     def summary(self, record: BackupRecord) -> dict[str, Any]:
         """The manual's entry of a list, and beside it what else a user wants to see at a glance."""

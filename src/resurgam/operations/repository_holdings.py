@@ -10,6 +10,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from resurgam import __version__
@@ -21,8 +23,11 @@ from resurgam.operations.collection import CollectionResult, Limits, collect
 from resurgam.operations.holdings import Draft, Held, NewBackup, described
 from resurgam.operations.progress import Progress
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
+from resurgam.operations.verify_repository import RepositoryVerdict, refuse_unsound, verify_repository
 from resurgam.policy.kit import require_recoverable
+from resurgam.repository.index_usage import usage
 from resurgam.repository.reader import RepositoryBackup
+from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import StoredBackup
 from resurgam.repository.run import About, backing_up
 from resurgam.stores.folder import BackupFolder
@@ -81,6 +86,21 @@ class RepositoryHoldings:
     def backup(self, name: str) -> RepositoryBackup:
         """The backup. NotFoundError if there is none of that name."""
         return self._access.open().repository.open_backup(self._one(name))
+
+    def lacking(self, name: str) -> int:
+        repository, backup = self._access.open().repository, self._one(name)
+        repository.index.reload()
+        content = (bytes(Record.decode(body).chunks) for body in bodies(self.backup(name).list_blocks()))
+        ids = chain((chunk for chunk, _ in backup.manifest.list_chunks()), content)
+        return len(usage(repository.index, ids).missing)
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> RepositoryVerdict:
+        opened = self._access.open()
+        verdict = verify_repository(
+            opened.repository, full=full, today=now, progress=progress, extra=lambda: opened.warnings
+        )
+        refuse_unsound(verdict)
+        return verdict
 
     def place_of(self, name: str) -> str:
         backup = self._known().get(name)

@@ -44,6 +44,10 @@ class Made:
     new: bool
     ring: KeyRing
 
+    @property
+    def id(self) -> str:
+        return self.ring.repository.hex()
+
     def to_json(self) -> dict[str, Any]:
         return {"url": self.url, "created": self.new, **ring_json(self.ring)}
 
