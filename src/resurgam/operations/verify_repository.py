@@ -14,7 +14,8 @@ from typing import Any
 from blake3 import blake3
 
 from resurgam.errors import ArchiveError, DamagedError, KeyRefused, ObjectMissing, RepositoryError, VerifyFailed
-from resurgam.operations.collection import lost_objects, running
+from resurgam.operations.collection import running
+from resurgam.operations.collection_looks import lost_objects
 from resurgam.operations.progress import Progress
 from resurgam.pipeline.workers import ordered_map
 from resurgam.repository.findings import decode_checked, decode_damage, encode_checked, encode_damage
