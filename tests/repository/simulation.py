@@ -22,6 +22,7 @@ from functools import cache, partial
 from unittest import mock
 
 from resurgam.archive.entry import Entry, Identity, Kind, Offer
+from resurgam.clock import Clock
 from resurgam.errors import ArchiveError, ObjectMissing, ResurgamError
 from resurgam.operations import collection
 from resurgam.operations.collection import CollectionResult, Limits, collect
@@ -40,7 +41,7 @@ DAY = 86_400.0
 TEN_YEARS = 3652 * DAY
 PACK = 6 << 10
 _ACCEPT = Limits(accept=True)
-_BLOCKS = [random.Random(number).randbytes(1500) for number in range(12)]
+_BLOCKS = [random.Random(number).randbytes(1500) for number in range(40)]
 
 
 def back_up(repository: Repository, number: int, blocks: list[int], now: float) -> bytes:
@@ -78,7 +79,7 @@ def whole(found: dict[bytes, bytes], blocks: list[int]) -> bool:
 
 
 @cache
-def _history(variant: int) -> tuple[dict[str, bytes], dict[int, list[int]], list[bytes]]:
+def history(variant: int) -> tuple[dict[str, bytes], dict[int, list[int]], list[bytes]]:
     """A repository with three backups, one deleted since, and what a dead run left; blocks by number, manifests."""
     with inline(f"history {variant}"):
         randomness = random.Random(variant)
@@ -132,7 +133,7 @@ class Scene:
 
         return work
 
-    def collect(self, store: SimulatedStore, clock: VirtualClock) -> CollectionResult:
+    def collect(self, store: ObjectStore, clock: Clock) -> CollectionResult:
         return collect(self.opened(store), _ACCEPT, clock=clock, progress=Silent(), pack_size=PACK)
 
     def delete(self, manifest: bytes) -> Callable[[SimulatedStore, VirtualClock], object]:
@@ -159,7 +160,7 @@ class Scene:
 def scene(seed: int) -> Scene:
     """The actors and the mishaps of a seed."""
     randomness = random.Random(f"scene {seed}")
-    objects, blocks, manifests = _history(randomness.randrange(12))
+    objects, blocks, manifests = history(randomness.randrange(12))
     world = World(seed, randomness.choice((0.0, 0.0, 0.0, 30.0, 400.0)), randomness.choice((0.0, 0.3, 0.7, 0.95)))
     old = 0.01 if randomness.random() < 0.2 else 1.0
     world.put_aged(objects, lambda key: 9 * DAY * old)
@@ -232,7 +233,7 @@ def _play(made: Scene) -> None:
             raise AssertionError(f"{actor.name} died of {actor.error!r}") from actor.error
     _after(made, "backup 7", made.backup(7))
     _after(made, "prune", made.prune(1, 0.0))
-    _after(made, "look", lambda store, clock: _look(made, store))
+    _after(made, "look", lambda store, clock: look(made, store))
     world.now += 3 * DAY
     world.store_skew = 0.0
     for machine in world.machines:
@@ -241,8 +242,8 @@ def _play(made: Scene) -> None:
     for _ in range(2):
         world.now += 3 * DAY
         _after(made, "prune", made.prune(1, 0.0))
-    _after(made, "look", lambda store, clock: _look(made, store))
-    _after(made, "leaks", lambda store, clock: _refuse_leaks(made, store))
+    _after(made, "look", lambda store, clock: look(made, store))
+    _after(made, "leaks", lambda store, clock: refuse_leaks(made, store))
 
 
 def _after(made: Scene, name: str, work: Callable[[SimulatedStore, VirtualClock], object]) -> None:
@@ -253,7 +254,7 @@ def _after(made: Scene, name: str, work: Callable[[SimulatedStore, VirtualClock]
         raise AssertionError(f"{actor.name}: {actor.error!r}") from actor.error
 
 
-def _look(made: Scene, store: SimulatedStore) -> None:
+def look(made: Scene, store: ObjectStore) -> None:
     """Every committed backup there is gives back every byte; every one that said so is there."""
     repository = made.opened(store)
     backups, unreadable = repository.backups()
@@ -266,11 +267,12 @@ def _look(made: Scene, store: SimulatedStore) -> None:
         assert whole(contents(repository, one.id), blocks), f"{one.manifest.head.name} gives other bytes"
 
 
-def _refuse_leaks(made: Scene, store: SimulatedStore) -> None:
+def refuse_leaks(made: Scene, store: ObjectStore) -> None:
+    """Everything there is is needed."""
     repository = made.opened(store)
     standing = repository.standing()
     assert not standing.undecided and not standing.abandoned and not standing.leftover and not standing.orphaned
-    keys = made.world.objects()
+    keys = [one.key for one in store.list()]
     assert not [key for key in keys if key.startswith(("tombstones/", "intents/"))]
     ids = []
     for manifest in standing.committed:
