@@ -56,7 +56,12 @@ def doctor(service: Service) -> tuple[Check, ...]:
     from resurgam.operations.doctor import Doctor
 
     return Doctor(
-        service.settings, service.server, service.clock, lambda: service.inventory, lambda: service.state
+        service.settings,
+        service.server,
+        service.clock,
+        lambda: service.inventory,
+        lambda: service.state,
+        lambda: repository(service),
     ).examine()
 
 
