@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -176,7 +176,7 @@ class NativeArchive:
             if len(batches) < 2
             else ordered_map(self._open_batch, self._batches(offset, offset + length))
         )
-        for data in pieces:
+        for data in chain.from_iterable(pieces):
             piece = data[skip : skip + length] if skip or len(data) > length else data
             skip = 0
             length -= len(piece)
@@ -199,7 +199,7 @@ class NativeArchive:
             yield _Batch(stored[first], first, last)
             first = last
 
-    def _open_batch(self, batch: _Batch) -> bytes:
+    def _open_batch(self, batch: _Batch) -> list[bytes]:
         index, position = self.index, 0
         length = self._chunk_starts[1][batch.last] - batch.offset
         stored = memoryview(self._file.read(batch.offset, length))
@@ -213,7 +213,7 @@ class NativeArchive:
                 raise _changed(batch.offset + position)
             position += len(member)
             chunks.append(data)
-        return b"".join(chunks)
+        return chunks
 
     def _indexed(self) -> Iterator[IndexedEntry]:
         """What stands below the top folder, by the index. Names are checked when it is read for the first time."""
