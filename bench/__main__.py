@@ -70,7 +70,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each, alternating (default 5)")
-    parser.add_argument("--peers", type=int, default=1, help="measurements of each peer, 0 for none (default 1)")
+    parser.add_argument(
+        "--peers", type=int, default=1, help="measurements of each peer of a backup; 0: no peers at all (default 1)"
+    )
     parser.add_argument(
         "--scale", type=float, default=1.0, help="the lab's size; 1 is a 675 MB dump and 448 MB of files"
     )
