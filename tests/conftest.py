@@ -38,6 +38,7 @@ _TOOLS = {
     "logrotate": "logrotate",
     "systemd-analyze": "systemd",
     "debootstrap": "debootstrap",
+    "age": "age",
 }
 
 

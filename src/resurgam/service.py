@@ -344,7 +344,7 @@ class Service:
         """Settle what died, remove partial files; False while another run is at work."""
         from resurgam.operations.sweep_dead import sweep_dead
 
-        return sweep_dead(self.state, self.folder, lambda: self.server, self.settings.drills)
+        return sweep_dead(self.state, self.folder, lambda: self.server, self.settings.drills, self.log.warning)
 
     def keeping(self) -> Keeping:
         """What restores kept, to be swept."""

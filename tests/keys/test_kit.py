@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -245,6 +246,7 @@ def test_control_characters_reach_no_terminal() -> None:
     assert "\x1b" not in as_text(kit("\x1b[2Jgone", "a\x1bpp"))
 
 
+@pytest.mark.skipif(shutil.which("age") is None, reason="age is not installed (apt-get install age)")
 def test_age_reads_what_is_wrapped_to_a_kit_and_we_what_age_wraps(tmp_path: Path) -> None:
     """With Debian's age, both ways: the kit is an identity of a stock tool."""
     from resurgam.keys.slots import Slot, open_by_identity, wrap_to

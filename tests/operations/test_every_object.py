@@ -33,6 +33,20 @@ _TYPES = frozenset(
 )
 
 
+_NEEDS_POWER = (
+    "EVENT TRIGGER watch: event triggers are a superuser's",
+    "PUBLICATION everything: ",
+    "PROCEDURAL LANGUAGE plother: ",
+    "ACCESS METHOD heap_too: ",
+    "FOREIGN DATA WRAPPER wrapper: ",
+    "OPERATOR CLASS every.int_too: ",
+    "TYPE every.base: base types are a superuser's",
+    "FUNCTION every.windowed(): functions in internal are a superuser's",
+    "TABLE DATA every.of_types: it needs every.of_types",
+    "The owner postgres of ",
+)
+
+
 @pytest.fixture
 def everything(pg: EmbeddedServer, database: Database, owner_role: Role) -> Iterator[Database]:
     """The database with all of it; `owner_role` and another role own some."""
@@ -99,7 +113,17 @@ def test_pg_dump_of_a_restored_database_is_that_of_one_restored_by_psql(
         assert _lines(pg, everything.name) == expected
         # Rules and events that replay would have fired, and rights that only data meet, leave the same data behind.
         assert _lines(pg, everything.name, "--data-only") == _lines(pg, by_psql.name, "--data-only")
-        assert service.drill(name).report["differences"] == []
+        report = service.drill(name).report
+        assert (report["differences"], report["fingerprint"], report["rights"]) == ([], "equal", "plain")
+        # What a role without superuser rights can't make is named, and nothing more than that and what it needs.
+        named = "\n".join(report["not_loaded"])
+        for what in _NEEDS_POWER:
+            assert what in named, what
+        assert set(re.findall(r"^TABLE DATA ([^:]+):", named, re.MULTILINE)) == {
+            "app.zz_checked",
+            "every.of_composite",
+            "every.of_types",
+        }
     assert scene.leftovers() == []
 
 

@@ -15,9 +15,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from resurgam import keeping
 from resurgam.catalog.state import State
 from resurgam.demo.proof import Fingerprint
-from resurgam.errors import BusyError, DatabaseError
+from resurgam.errors import BusyError, DatabaseError, RestoreRefused
 from resurgam.operations import recovery, restore
 from resurgam.operations.restore import Parts
 from resurgam.operations.restore_database import drop_database as drop_half_loaded
@@ -119,6 +120,44 @@ def test_a_restore_killed_at_every_step_of_its_journal(world: tuple[Scene, str, 
     assert _old_or_new(_settled(scene), old, new) == "new"
     assert "old" in seen
     scene.drop_previous()
+
+
+def test_what_was_settled_is_told(world: tuple[Scene, str, Fingerprint]) -> None:
+    """By the service in the log, by the next backup and restore as a warning, by an undo that finds nothing else."""
+    scene, name, _ = world
+    put_back = f"An interrupted restore of {name} was put back; the application's data are as they were before it."
+
+    def dies() -> None:
+        _accident(scene)
+        assert in_child(_at_step(_restore(scene, name), 2, True)) == KILLED
+
+    dies()
+    with scene.service() as service:
+        _eventually(service.sweep)
+    assert put_back in scene.log_lines()[-1]
+    dies()
+    with scene.service() as service:
+        assert put_back in _eventually(service.backup).warnings
+    dies()
+    # Everything that earlier restores of this module kept is gone, so that there is nothing else to undo.
+    scene.drop_previous()
+    with scene.service() as service, pytest.raises(RestoreRefused) as caught:
+        _eventually(lambda: keeping.undo(service))
+    assert put_back in caught.value.problems and "resurgam list" in caught.value.hint
+    dies()
+    with scene.service() as service:
+        assert put_back in _eventually(lambda: service.restore(name, Parts())).warnings
+
+
+def _eventually(deed: Callable[[], Any]) -> Any:
+    """The server may need a moment to notice a death."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return deed()
+        except BusyError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_restore_killed_at_any_change_of_a_file(world: tuple[Scene, str, Fingerprint]) -> None:

@@ -15,6 +15,7 @@ from resurgam.clock import SystemClock
 from resurgam.errors import BusyError, KeyRefused, RepositoryError, StorageError, UsageError
 from resurgam.keys.kit import kit_lines, parse_kit
 from resurgam.keys.open_ring import create_ring
+from resurgam.keys.ring import encode
 from resurgam.keys.secrets import Secrets, new_data_key, unwrap_data_key
 from resurgam.keys.slots import new_identity
 from resurgam.keys.unlock import Unlocking, unlock
@@ -24,7 +25,7 @@ from resurgam.policy.kit import kit_standing
 from resurgam.repository.ring_store import RingStore
 from resurgam.settings.secret import Secret
 from resurgam.stores.object_memory import MemoryStore
-from tests.keys.rings import PASSPHRASE, REPOSITORY, WHEN
+from tests.keys.rings import PASSPHRASE, REPOSITORY, WHEN, forged
 
 NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=UTC)
 
@@ -134,6 +135,17 @@ def test_a_kit_typed_by_hand_is_proven_and_a_mistyped_one_is_not(scene: Scene, t
     assert kit_standing(repository_keys.list_keys(scene.access())[0]).word == "unproven"
     assert scene.tried == []
     assert kit_standing(repository_keys.prove_kit(scene.access(), "\n".join(lines).lower()).ring).word == "proven"
+
+
+def test_a_kit_is_proven_where_one_copy_of_the_ring_was_forged(scene: Scene, tmp_path: Path) -> None:
+    repository_keys.make_kit(scene.access(), tmp_path / "kit.txt")
+    key = "keys/00000002.1"
+    ring = forged(scene.store.objects[key][0], lambda fields: fields["slots"][0].update(name="another"))
+    scene.store.objects[key] = (encode(ring), 0.0)
+    assert "differ" in repository_keys.list_keys(scene.access())[1][0]
+    proven = repository_keys.prove_kit(scene.access(), (tmp_path / "kit.txt").read_text())
+    assert [slot.name for slot in proven.ring.slots] == ["passphrase", "recovery kit"]
+    assert repository_keys.list_keys(scene.access()) == (proven.ring, ())
 
 
 def test_a_kit_of_another_repository_or_a_removed_one_is_not_proven(scene: Scene, tmp_path: Path) -> None:

@@ -124,11 +124,13 @@ class CrashState:
 
     def objects(self, folder: Path | None = None) -> dict[str, bytes]:
         """The objects of the folder store in `folder` (the trace's root without one); none if it is not there."""
-        return self._objects(self.disk(), folder)
+        parts = self._parts(folder)
+        if (at := self.durable.find(parts)) is not None:
+            self.durable.below(at)  # which it remembers, for all the states of this moment
+        return _objects(self.disk(), parts)
 
-    def _objects(self, disk: Disk, folder: Path | None) -> dict[str, bytes]:
-        at = disk.find((folder or self.trace.root).relative_to(self.trace.root).parts)
-        return {} if at is None else {key: disk.files.get(inode, b"") for key, inode in disk.below(at).items()}
+    def _parts(self, folder: Path | None) -> tuple[str, ...]:
+        return () if folder is None else folder.relative_to(self.trace.root).parts
 
     def store(self, folder: Path | None = None, stored_at: float = 0.0) -> MemoryStore:
         """The same in memory."""
@@ -148,13 +150,13 @@ class CrashState:
         Steps on one key must not overlap. `foreign` are keys that somebody else wrote as he liked: they count from
         their first acknowledged step on.
         """
-        before, objects = self._objects(self.trace.before, folder), self.objects(folder)
+        before, objects = _objects(self.trace.before, self._parts(folder)), self.objects(folder)
         allowed = self.moment.allowed(before)
         excused = set(foreign) - {step.key for step in self.acknowledged}
         return [
             f"{key} {f'holds {len(objects[key])} bytes that it must not' if key in objects else 'is not there'}"
-            for key in sorted({*objects, *before, *allowed} - excused)
-            if objects.get(key) not in allowed.get(key, [before.get(key)])
+            for key in {**objects, **before, **allowed}
+            if objects.get(key) not in allowed.get(key, [before.get(key)]) and key not in excused
         ]
 
     def __str__(self) -> str:
@@ -166,6 +168,11 @@ class CrashState:
         prefix = self.moment.prefix
         last = self.trace.operations[prefix - 1] if prefix else "nothing"
         return f"crash after operation {prefix} ({last}); " + ("; ".join(lost) or "nothing lost")
+
+
+def _objects(disk: Disk, parts: tuple[str, ...]) -> dict[str, bytes]:
+    at = disk.find(parts)
+    return {} if at is None else {key: disk.files.get(inode, b"") for key, inode in disk.below(at).items()}
 
 
 def apply_to(

@@ -195,6 +195,23 @@ def test_publication_where_renames_may_replace(store: FolderStore, monkeypatch: 
     assert _files(store) == {KEY: DATA}
 
 
+def test_a_disk_on_which_writers_could_overwrite_each_other_is_refused(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Simple(durable.System):
+        def rename2(self, old: Path, new: Path, flags: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        def link(self, old: Path, new: Path) -> None:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(durable, "system", Simple())
+    with pytest.raises(StorageError) as caught:
+        store.put(KEY, DATA)
+    assert "s3://" in caught.value.hint
+    assert _files(store) == {}
+
+
 def test_short_writes_are_written_on(store: FolderStore) -> None:
     with faulty_system(Failure("write", 0, SHORT, lasting=True)) as system:
         store.put(KEY, DATA)

@@ -86,8 +86,7 @@ def open_ring(rings: Rings, unlocking: Unlocking) -> OpenRing:
         identities = _identities(unlocking.identity_file)
         return _first(rings.read(), lambda ring: _by_any(ring, identities))
     if unlocking.kit_file is not None:
-        kit = read_kit(unlocking.kit_file)
-        return _first(rings.read(), lambda ring: unlock_by_identity(ring, kit))
+        return open_with(rings, read_kit(unlocking.kit_file))
     passphrase = passphrase_of(unlocking)
     if passphrase is not None:
         return _first(rings.read(), lambda ring: unlock_by_passphrase(ring, passphrase))
@@ -107,6 +106,11 @@ def passphrase_of(unlocking: Unlocking) -> Secret | None:
     if unlocking.passphrase_command:
         return _ask(unlocking.passphrase_command, unlocking.command_seconds, unlocking.environ)
     return unlocking.passphrase
+
+
+def open_with(rings: Rings, identity: Identity) -> OpenRing:
+    """The ring opened by that identity and nothing else. KeyRefused, DamagedError."""
+    return _first(rings.read(), lambda ring: unlock_by_identity(ring, identity))
 
 
 def read_passphrase(path: Path) -> Secret:

@@ -137,7 +137,7 @@ def back_up(
     folder.prepare()
     progress.phase("Waiting for the database")
     with application_lock(application.server, application.lock_key) as holder, folder.lock():
-        recover_restores(state, application.server, folder.path)
+        told = recover_restores(state, application.server, folder.path)
         folder.sweep()
         taken = take(
             application, inventory, holder, clock=clock, progress=progress, limits=limits, hooks=hooks, pg_bin=pg_bin
@@ -153,7 +153,7 @@ def back_up(
         size=taken.size,
         metadata=taken.metadata,
         seconds=clock.monotonic() - started,
-        warnings=taken.warnings if taken.clocks_agree else (*taken.warnings, DIFFER),
+        warnings=(*told, *taken.warnings, *(() if taken.clocks_agree else (DIFFER,))),
         copied=copied,
         failures=(*taken.failures, *failures, *pruned.errors, *refused),
         pruned=replace(pruned, collected=collected),

@@ -41,7 +41,7 @@ from resurgam.postgres.loader import DumpReader, LoadOptions, load
 from resurgam.postgres.outline import parse_outline, scan_by_outline
 from resurgam.postgres.properties import Properties, apply_properties, create_database
 from resurgam.postgres.roles import MissingRoles, create_roles, creation_refusals
-from resurgam.postgres.script import Script, TableName
+from resurgam.postgres.script import Observer, Script, TableName
 from resurgam.postgres.subscriptions import drop_subscriptions, subscriptions_in
 from resurgam.postgres.surroundings import (
     Surroundings,
@@ -152,15 +152,18 @@ def _no_dump(name: str, wanted: bytes) -> DamagedError:
     return DamagedError(f"The backup {name} holds no {wanted.decode('utf-8', 'backslashreplace')}.")
 
 
-def scan_dump(dump: DumpReader, metadata: dict[str, Any], progress: Progress) -> Script:
+def scan_dump(
+    dump: DumpReader, metadata: dict[str, Any], progress: Progress, observer: Observer | None = None
+) -> Script:
     """Read the dump to its end marker, without the large tables' data where an outline says where they are.
 
+    `observer` sees what is read pass.
     VerifyFailed if it is not whole, or not the one that was backed up.
     """
     outline = metadata["database"].get("outline") if isinstance(dump, StreamDump) else None
     blocks = () if outline is None else parse_outline(outline, dump.size)
     progress.phase("Reading the dump", dump.size - sum(block.length for block in blocks))
-    script = scan_by_outline(dump, blocks, progress.advance)
+    script = scan_by_outline(dump, blocks, progress.advance, observer)
     if not script.complete:
         raise VerifyFailed(f"The dump is not complete: {script.missing}; nothing was touched.", "Use another backup.")
     tables = metadata["database"].get("tables")
@@ -275,6 +278,11 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
             create_roles(session, plan.create_roles, facts)
             facts = read_facts(session)
         create_database(session, plan.fresh, plan.properties)
+    return fill_database(plan, facts, connections, progress)
+
+
+def fill_database(plan: DatabasePlan, facts: TargetFacts, connections: int, progress: Progress) -> LoadedDatabase:
+    """Load the new, empty database `plan.fresh`, count its rows, give it the recorded properties."""
     progress.phase("Loading the database", plan.script.size)
     beside = plan.server.at(plan.fresh)
     done = 0
@@ -311,7 +319,7 @@ def drop_database(maintenance: Server, name: str) -> None:
     """
     with closing(maintenance.connect()) as session:
         try:
-            _end_creation(session, name)
+            end_creation(session, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)).as_string(session))
             if subscriptions := subscriptions_in(session, name):
                 drop_subscriptions(maintenance.at(name), subscriptions)
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -322,9 +330,8 @@ def drop_database(maintenance: Server, name: str) -> None:
             ) from error
 
 
-def _end_creation(session: psycopg.Connection[Any], name: str) -> None:
-    """A server goes on creating the database for a client that was killed; nobody sees it before it is complete."""
-    begins = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)).as_string(session)
+def end_creation(session: psycopg.Connection[Any], begins: str) -> None:
+    """A server goes on with a CREATE … of a client that was killed; nobody sees what it makes before it is complete."""
     for _ in range(_TRIES):
         ended = session.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -45,6 +45,16 @@ class Multiset:
             before = int(self.each.get(name, "0"), 16)
             self.each[name] = f"{(before + number) % _MODULUS:0{2 * DIGEST}x}"
 
+    def without(self, others: Multiset) -> Multiset:
+        """The same without these things, all of which are among them."""
+        each = dict(self.each)
+        for name, digest in others.each.items():
+            left = (int(each.pop(name, "0"), 16) - int(digest, 16)) % _MODULUS
+            if left:
+                each[name] = f"{left:0{2 * DIGEST}x}"
+        total = (self.total - others.total) % _MODULUS
+        return Multiset(self.count - others.count, self.size - others.size, total, each)
+
     def to_json(self) -> list[Any]:
         return [self.count, self.size, f"{self.total:0{2 * DIGEST}x}", self.each]
 

@@ -162,12 +162,17 @@ def _read_settings(connection: Connection, oid: int) -> tuple[Setting, ...]:
     return tuple(Setting(*row) for row in rows)
 
 
-def create_database(connection: Connection, name: str, properties: Properties | None) -> None:
-    """Create an empty database from template0, like the one that was backed up (None: the server's defaults)."""
+def create_database(connection: Connection, name: str, properties: Properties | None, owner: str | None = None) -> None:
+    """Create an empty database from template0, like the one that was backed up (None: the server's defaults).
+
+    It belongs to `owner`, or to us.
+    """
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
     if properties is not None:
         for option, value in _creation_options(properties, connection.info.server_version // 10_000):
             statement += sql.SQL(f" {option} {{}}").format(value)
+    if owner is not None:
+        statement += sql.SQL(" OWNER {}").format(sql.Identifier(owner))
     connection.execute(statement)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from blake3 import blake3
 
+from resurgam.postgres.loadcheck import given_roles
 from resurgam.postgres.outline import Bytes
 from resurgam.postgres.prints import DIGEST, NAMED, Fingerprint, Multiset, TableName
 from resurgam.postgres.script import CopyBlock, Script, Statement
@@ -46,7 +47,9 @@ OWNERS = "OWNER"
 class Taker:
     """Give it to a ScriptScanner as its observer, then ask for the fingerprint."""
 
-    def __init__(self) -> None:
+    def __init__(self, passing_over: str = "") -> None:
+        """`passing_over`: a role; what is given to it, or taken from it, is not part of the fingerprint."""
+        self._passing_over = passing_over
         self._digests: dict[TableName, bytes] = {}
         self._table: TableName | None = None
         self._hasher = blake3()
@@ -114,6 +117,8 @@ class Taker:
                 self._add(self._large, number, _EMPTY, 0)
 
     def _definition(self, text: bytes, toc: TocEntry | None) -> None:
+        if self._passing_over and self._passing_over in given_roles(text, "utf-8"):
+            return
         kind, name = ("", "") if toc is None else (toc.type, f"{toc.schema}.{toc.name}" if toc.schema else toc.name)
         if owner_of(text, "utf-8") is not None:
             kind, name = OWNERS, f"{kind} {name}".strip()

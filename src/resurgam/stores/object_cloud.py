@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 import obstore
@@ -123,7 +124,7 @@ class CloudStore:
                 for meta in page:
                     if KEY.fullmatch(meta["path"]) and meta["path"].startswith(prefix):
                         found.append(StoredObject(meta["path"], meta["size"], meta["last_modified"].timestamp()))
-        found.sort(key=lambda one: one.key)
+        found.sort(key=attrgetter("key"))
         return iter(found)
 
     def delete(self, key: str) -> None:
