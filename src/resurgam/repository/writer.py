@@ -111,6 +111,11 @@ class RepositoryWriter:
         self._end_run()
 
     @property
+    def restrict_key(self) -> str:
+        """The same for every dump, so that its text deduplicates; whoever writes into the database can't guess it."""
+        return blake3(b"restrict key", key=self._packing.names).hexdigest()
+
+    @property
     def total_files(self) -> int:
         return self.totals.files
 
