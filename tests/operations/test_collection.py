@@ -27,7 +27,7 @@ def bytes_of(repository: Repository) -> int:
 
 
 def running(repository: Repository) -> AbstractContextManager[RepositoryRun]:
-    return backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None)
+    return backing_up(repository, "app_backup_20270101_000000", "app", mtime_ns=0, now_ns=0, last=None)
 
 
 def three_backups() -> tuple[Repository, Files, list[bytes]]:
@@ -115,7 +115,7 @@ def test_60_what_dead_runs_left_is_swept() -> None:
     clean = {one.key for one in repository.store.list()}
     with (
         pytest.raises(KeyError),
-        backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None) as run,
+        backing_up(repository, "app_backup_20270101_000000", "app", mtime_ns=0, now_ns=0, last=None) as run,
     ):
         for offer in sample_files(7, 30).offers():
             run.writer.offer(offer)
