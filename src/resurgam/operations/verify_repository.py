@@ -14,7 +14,8 @@ from typing import Any
 from blake3 import blake3
 
 from resurgam.errors import ArchiveError, DamagedError, KeyRefused, ObjectMissing, RepositoryError, VerifyFailed
-from resurgam.operations.collection import lost_objects, running
+from resurgam.operations.collection import running
+from resurgam.operations.losses import find_losses
 from resurgam.operations.progress import Progress
 from resurgam.pipeline.workers import ordered_map
 from resurgam.repository.findings import decode_checked, decode_damage, encode_checked, encode_damage
@@ -191,7 +192,7 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
         standing = repository.standing()
         backups, unreadable = repository.backups()
         found.problems += [one.problem for one in unreadable]
-        lost = lost_objects(repository, standing)
+        lost = find_losses(repository, standing).words
     except ArchiveError as error:  # an outcome or a record; it was told of, and nothing can be said about backups
         found.problems += [error.message] if error.message not in found.problems else []
         return []
