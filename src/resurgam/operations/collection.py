@@ -324,7 +324,7 @@ def _record(repository: Repository, sealer: Sealer, removed: Removals) -> None:
     old = standing.removed.records if len(standing.removed.records) > _MANY_RECORDS else ()
     if old:
         removed = standing.removed.plus(removed)
-    if not (removed.manifests or removed.packs or removed.indexes or removed.written):
+    if not removed:
         return
     name = new_id()
     repository.store.put(record_key(name), encode_removal(sealer, name, "prune", removed))

@@ -58,17 +58,19 @@ def repair(
     DamagedError where so much is broken that nothing can be told.
     """
     repository.index.reload()
-    standing = repository.standing()
-    losses = find_losses(repository, standing)
-    mended: tuple[str, ...] = tuple(f"the outcome {one.hex()}" for one in sorted(losses.outcomes))
+    lost = find_losses(repository, repository.standing())
+    words, mended = lost.words, tuple(f"the outcome {one.hex()}" for one in sorted(lost.outcomes))
     if not dry_run:
         sealer, store = Sealer(repository.keys), repository.store
         text = json.dumps({"outcome": COMMITTED}).encode()
-        for manifest in losses.outcomes:
+        for manifest in lost.outcomes:
             store.put(outcome_key(manifest), sealer.seal_text(Kind.OUTCOME, manifest, text))
-        if losses.removals.manifests or losses.removals.packs or losses.removals.indexes:
+        if lost.outcomes:  # what those backups name counts again
+            lost = find_losses(repository, repository.standing())
+            words += [one for one in lost.words if one not in words]
+        if gone := lost.removals:
             record = new_id()
-            store.put(record_key(record), encode_removal(sealer, record, "lost", losses.removals))
+            store.put(record_key(record), encode_removal(sealer, record, "lost", gone))
         mended = (*mended, *heal_keys())
     verdict = verify_repository(repository, full=False, today=today, progress=progress)
-    return RepairResult(dry_run, tuple(losses.words), mended, verdict.problems, verdict.hurt, verdict.whole)
+    return RepairResult(dry_run, tuple(words), mended, verdict.problems, verdict.hurt, verdict.whole)
