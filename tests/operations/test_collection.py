@@ -7,12 +7,25 @@ from contextlib import AbstractContextManager
 import pytest
 
 from resurgam.clock import SystemClock
-from resurgam.errors import CollectionRefused, NotFoundError
+from resurgam.errors import CollectionRefused, KeyRefused, NotFoundError
+from resurgam.keys.secrets import Secrets, full_secrets, new_private_key
 from resurgam.operations.collection import CollectionResult, Limits, collect
 from resurgam.operations.progress import Silent
+from resurgam.operations.reencryption import outdated_bytes
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import RepositoryRun, backing_up
-from tests.repository.scenes import Files, contents, new_repository, reopened, sample_dump, sample_files, stored, take
+from tests.repository.scenes import (
+    PRIVATE,
+    ROOT,
+    Files,
+    contents,
+    new_repository,
+    reopened,
+    sample_dump,
+    sample_files,
+    stored,
+    take,
+)
 
 ACCEPT = Limits(accept=True)
 
@@ -27,7 +40,7 @@ def bytes_of(repository: Repository) -> int:
 
 
 def running(repository: Repository) -> AbstractContextManager[RepositoryRun]:
-    return backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None)
+    return backing_up(repository, "app_backup_20270101_000000", "app", mtime_ns=0, now_ns=0, last=None)
 
 
 def three_backups() -> tuple[Repository, Files, list[bytes]]:
@@ -115,7 +128,7 @@ def test_60_what_dead_runs_left_is_swept() -> None:
     clean = {one.key for one in repository.store.list()}
     with (
         pytest.raises(KeyError),
-        backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None) as run,
+        backing_up(repository, "app_backup_20270101_000000", "app", mtime_ns=0, now_ns=0, last=None) as run,
     ):
         for offer in sample_files(7, 30).offers():
             run.writer.offer(offer)
@@ -145,3 +158,29 @@ def test_57_a_lost_outcome_does_not_make_a_backup_an_unfinished_one() -> None:
     with pytest.raises(CollectionRefused, match=f"outcome {made[0].hex()}"):
         prune(repository)
     assert {one.key for one in repository.store.list()} == before
+
+
+def test_66_after_a_rotation_everything_is_sealed_to_the_new_epoch() -> None:
+    repository, files, made = three_backups()
+    second = new_private_key()
+
+    def rotated(name: bytes) -> Secrets:
+        return full_secrets(ROOT, name, {1: PRIVATE, 2: second})
+
+    def newest_only(name: bytes) -> Secrets:
+        return full_secrets(ROOT, name, {2: second})
+
+    assert outdated_bytes(reopened(repository, rotated)) == bytes_of(repository)
+    with pytest.raises(KeyRefused):
+        reopened(repository, newest_only).manifest(made[0])
+    options = {"clock": SystemClock(), "progress": Silent(), "pack_size": 1 << 20}
+    collect(reopened(repository, rotated), ACCEPT, **options)  # type: ignore[arg-type]
+    assert outdated_bytes(reopened(repository, rotated)) == 0
+    alone = reopened(repository, newest_only)
+    backups, unreadable = alone.backups()
+    assert len(backups) == 3 and not unreadable
+    for one in backups:
+        with alone.open_backup(one) as backup:
+            found = {entry.path: b"".join(blocks) for entry, blocks in backup.walk()}
+        assert found[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"]
+    assert collect(reopened(repository, rotated), ACCEPT, **options).deleted_packs == 0  # type: ignore[arg-type]

@@ -57,6 +57,8 @@ def _compress(block: Block) -> _Stored:
 class ArchiveWriter:
     """`add` and `add_late` append entries below the top folder, `finish` the metadata, index and footer."""
 
+    restrict_key = ""  # nothing is compared with earlier archives
+
     def __init__(self, fd: int, backup_name: str, *, mtime_ns: int) -> None:
         self._fd = fd
         self._top = os.fsencode(backup_name)

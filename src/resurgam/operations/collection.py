@@ -18,6 +18,7 @@ from blake3 import blake3
 from resurgam.clock import Clock
 from resurgam.errors import CollectionRefused, DamagedError, ObjectExists, ObjectMissing
 from resurgam.operations.progress import Progress
+from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
 from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
 from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_usage import Usage, usage
@@ -129,6 +130,7 @@ def collect(
     repository.index.reload()
     used = usage(repository.index, needed.of(standing))
     progress.phase("Removing packs")
+    seal_manifests_anew(repository)
     may_wait = grace(store.staleness, running=busy)
     deleted, freed, waiting = _delete(repository, sealer, used, written, stamp_now(store, clock), may_wait)
     return CollectionResult(False, plan, deleted, freed, waiting, swept)
@@ -256,6 +258,7 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
             "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
         )
     now = repository.store.time()
+    outdated = outdated_packs(repository)
     damaged: dict[bytes, set[bytes]] = {}
     for pack, chunk in repository.index.view().damaged:
         damaged.setdefault(pack, set()).add(chunk)
@@ -266,7 +269,7 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
             used.live_bytes.get(pack, 0),
             blob_bytes(info.size, info.blobs) - used.live_bytes.get(pack, 0),
             timedelta(seconds=max(0.0, now - info.stored_at)),
-            _health(used, pack, damaged.get(pack, frozenset())),
+            _health(used, pack, damaged.get(pack, frozenset()), pack in outdated),
         )
         for pack, info in repository.index.packs.items()
         if not info.tombstoned
@@ -274,9 +277,9 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
     return plan_collection(facts, running=busy)
 
 
-def _health(used: Usage, pack: bytes, damaged: Set[bytes]) -> Health:
+def _health(used: Usage, pack: bytes, damaged: Set[bytes], outdated: bool) -> Health:
     if not damaged:
-        return "whole"
+        return "outdated" if outdated else "whole"
     return "hurt" if any(entry.chunk in damaged for entry in used.live_entries(pack)) else "damaged"
 
 

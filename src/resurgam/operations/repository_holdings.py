@@ -118,6 +118,7 @@ class RepositoryHoldings:
         with backing_up(
             opened.repository,
             new.name,
+            app,
             mtime_ns=new.mtime_ns,
             now_ns=int(self._clock.now().timestamp() * 1e9),
             last=self._last_of(app),
