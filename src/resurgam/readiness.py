@@ -43,12 +43,9 @@ def make_repository(service: Service, recipients: tuple[tuple[str, str], ...] = 
 
 def repository(service: Service) -> RepositoryAccess:
     """The way to the repository. UsageError where backups are archives."""
-    from resurgam.places import repository_access_of
-
-    settings = service.settings
-    if settings.repository is None:
+    if service.repository is None:
         raise UsageError("BACKUP_REPOSITORY is not set: backups are archives; nothing was done.")
-    return repository_access_of(settings, settings.repository, service.environment, service.clock)
+    return service.repository
 
 
 def doctor(service: Service) -> tuple[Check, ...]:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from resurgam.operations.drill import DrillResult
     from resurgam.operations.health import Folders
     from resurgam.operations.listing import Listing
+    from resurgam.operations.repository_opening import RepositoryAccess
     from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring, Wishes
     from resurgam.operations.restore_beside import BesideResult
     from resurgam.operations.restore_plan import BesidePlan
@@ -85,14 +86,14 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        state, inventory, holdings = (self.__dict__.pop(part, None) for part in ("state", "inventory", "holdings"))
-        if holdings is not None:
-            holdings.close()
+        state, inventory, repository = (self.__dict__.pop(part, None) for part in ("state", "inventory", "repository"))
+        if repository is not None:
+            repository.close()
         if state is not None:
             state.close()
         if inventory is not None:
             inventory.catalog.close()
-        for part in ("listing", "folders", "announcer"):  # they hold what is closed now
+        for part in ("holdings", "listing", "folders", "announcer"):  # they hold what is closed now
             self.__dict__.pop(part, None)
 
     # The parts
@@ -111,7 +112,14 @@ class Service:
     def holdings(self) -> Holdings:
         from resurgam.places import holdings_of
 
-        return holdings_of(self.settings, self.folder, self.environment, self.clock, read_all=self.read_all)
+        return holdings_of(self.settings, self.folder, self.repository, self.clock, read_all=self.read_all)
+
+    @cached_property
+    def repository(self) -> RepositoryAccess | None:
+        """The way to the repository; None where backups are archives."""
+        from resurgam.places import repository_access_of
+
+        return repository_access_of(self.settings, self.environment, self.clock)
 
     @cached_property
     def remote(self) -> RemoteFolder | None:
@@ -144,7 +152,12 @@ class Service:
     def folders(self) -> Folders:
         from resurgam.operations.health import Folders
 
-        return Folders(self.settings, lambda: self.listing)
+        access = self.repository
+        if access is None:
+            return Folders(self.settings, lambda: self.listing)
+        from resurgam.operations.doctor_repository import look_at
+
+        return Folders(self.settings, lambda: self.listing, repository=lambda: look_at(access))
 
     @cached_property
     def state(self) -> State:
@@ -270,11 +283,13 @@ class Service:
         """Restore a backup, the newest good one unless named, where nobody is harmed, and judge the copy."""
         from resurgam.catalog.audit import Actor
         from resurgam.operations.drill import drilling_of
+        from resurgam.places import escrowed_kit
 
         def run(progress: Progress) -> DrillResult:
             actor = Actor(self.asked.actor, None, self.asked.origin)
             parts = (self.application, self.inventory, self.state)
-            return drilling_of(self.settings, *parts, actor, self.clock, progress).drill(name)
+            prove = escrowed_kit(self.settings, self.repository)
+            return drilling_of(self.settings, *parts, actor, self.clock, progress, prove).drill(name)
 
         return self._recorded("drill", name or self.settings.app_name, run, drill_ended)
 

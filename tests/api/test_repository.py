@@ -60,6 +60,6 @@ def test_a_download_is_the_export(api: Api) -> None:
 def test_a_restore_and_a_drill_in_the_background(api: Api) -> None:
     name = api.backup()
     job = api.post("/api/backups/restore", json={"backup_name": name, "confirm": True}).json()["job_id"]
-    assert api.ended(job)["status"] == "completed"
+    assert api.ended(job)["state"] == "ok"
     job = api.post("/api/backups/drill", json={"backup_name": name}).json()["job_id"]
-    assert api.ended(job)["status"] == "completed"
+    assert api.ended(job)["state"] == "ok"

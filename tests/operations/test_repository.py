@@ -193,6 +193,12 @@ def test_a_backup_waits_for_the_kit_to_be_proven(scene: Scene) -> None:
         name = service.backup().name
     with scene.service(BACKUP_ENCRYPTION_KEY="", BACKUP_RECOVERY_KIT_FILE=str(kit)) as service:
         service.verify(name)
+    with scene.service(BACKUP_RECOVERY_KIT_FILE=str(kit)) as service:
+        assert service.drill().report["recovery_kit"] == "proven"
+        kit.write_text("nothing of the kind")
+        failed = service.drill()
+        assert not failed.passed and failed.report["recovery_kit"] == "failed"
+        assert failed.report["differences"][0].startswith("The recovery kit does not open the repository")
 
 
 def test_a_write_only_host_adds_backups_and_reads_none(scene: Scene) -> None:

@@ -91,9 +91,6 @@ class ArchiveHoldings:
     def time(self) -> float:
         return self.folder.time()
 
-    def close(self) -> None:
-        """Nothing is held open."""
-
 
 def file_blocks(path: Path) -> Iterator[bytes]:
     """An archive's bytes. NotFoundError if it is gone, StorageError if it can't be read."""

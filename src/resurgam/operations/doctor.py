@@ -194,7 +194,7 @@ class Doctor:
         look = look_at(self.repository())
         for status, finding, fix in repository_findings(look):
             yield Check("repository", status, finding, fix)
-        if look.can_read:
+        if not look.writes_only:
             yield from self._backups(self._records())
 
     def _records(self) -> list[BackupRecord]:

@@ -3,59 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from resurgam.operations.doctor import Status
 from resurgam.operations.inventory import megabytes
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
-from resurgam.policy.kit import KitStanding, kit_standing
+from resurgam.policy.health_facts import RepositoryFacts
+from resurgam.policy.kit import kit_standing
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryLook:
-    """A repository at one moment: bytes of all packs, and of those with a tombstone; `free` bytes where that is told.
-    `warnings` are of the key ring."""
-
-    url: str
-    kit: KitStanding
-    slots: int
-    size: int
-    waiting: int
-    free: int | None
-    warnings: tuple[str, ...]
-    can_read: bool
-
-
-def look_at(access: RepositoryAccess) -> RepositoryLook:
+def look_at(access: RepositoryAccess) -> RepositoryFacts:
     """Open it, and list its packs. Raises as `RepositoryAccess.open`."""
-    opened: Opened = access.open()
+    opened: Opened = access.current()
     repository = opened.repository
+    repository.index.reload()
     packs = repository.index.packs.values()
-    return RepositoryLook(
+    standing = kit_standing(opened.ring)
+    return RepositoryFacts(
         url=repository.store.url,
-        kit=kit_standing(opened.ring),
+        kit=standing.word,
+        proven=standing.when,
         slots=len(opened.ring.slots),
         size=sum(pack.size for pack in packs),
         waiting=sum(pack.size for pack in packs if pack.tombstoned),
         free=repository.store.free_bytes(),
-        warnings=opened.warnings,
-        can_read=repository.keys.can_read,
+        troubles=opened.warnings,
+        writes_only=not repository.keys.can_read,
     )
 
 
-def repository_findings(look: RepositoryLook) -> Iterator[tuple[Status, str, str]]:
+def repository_findings(look: RepositoryFacts) -> Iterator[tuple[Status, str, str]]:
     """Status, sentence and what to do of each thing."""
-    use = "opened" if look.can_read else "opened by a write-only key, which adds backups and reads none"
+    use = "opened" if not look.writes_only else "opened by a write-only key, which adds backups and reads none"
     yield "ok", f"{look.url} is {use}: {megabytes(look.size):,} MB in packs, {look.slots} ways to open it.", ""
-    for warning in look.warnings:
+    for warning in look.troubles:
         yield "warning", warning, ""
     if look.waiting:
         yield "ok", f"{megabytes(look.waiting):,} MB wait for the next prune to remove them.", ""
-    if look.kit.word == "none":
+    if look.kit == "none":
         finding = "There is no recovery kit: who forgets the passphrase loses every backup."
         yield "warning", finding, "resurgam keys kit --out recovery-kit.html"
-    elif look.kit.word == "unproven":
+    elif look.kit == "unproven":
         finding = "The recovery kit was never proven, so every backup fails."
         yield "problem", finding, "resurgam keys kit --prove"
     else:
-        yield "ok", f"The recovery kit was proven on {look.kit.when:%Y-%m-%d}.", ""
+        yield "ok", f"The recovery kit was proven on {look.proven:%Y-%m-%d}.", ""

@@ -142,9 +142,6 @@ class Holdings(Protocol):
     def time(self) -> float:
         """The place's own clock, in seconds since 1970."""
 
-    def close(self) -> None:
-        """Let go of what is open."""
-
 
 def described(opening: Callable[[], Archive]) -> Description:
     """What a backup that `opening` opens says of itself, as `Holdings.describe` answers it."""

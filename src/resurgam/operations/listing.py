@@ -89,6 +89,11 @@ class Listing:
         """The manual's entry of a list (`Inventory.summary`)."""
         return self._inventory.summary(record)
 
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What the last look met, beside the backups, that somebody must know."""
+        return self._inventory.holdings.troubles
+
     def changed(self) -> None:
         """Something was done to the backups by this process: the next answer is read anew."""
         with self._lock:

@@ -51,10 +51,6 @@ class RepositoryHoldings:
         self._written: dict[str, bytes] = {}
         self.troubles: tuple[str, ...] = ()
 
-    @property
-    def access(self) -> RepositoryAccess:
-        return self._access
-
     def found(self) -> list[FoundArchive]:
         with self._lock:
             opened = self._access.open()
@@ -64,7 +60,7 @@ class RepositoryHoldings:
             try:
                 self._list(opened)
             except KeyRefused:  # the keys were rotated since
-                self._list(self._access.open(anew=True))
+                self._list(self._access.current())
             return [_found(one) for _, one in sorted(self._known().items())]
 
     def ever(self) -> int:
@@ -116,7 +112,7 @@ class RepositoryHoldings:
 
     @contextmanager
     def writing(self, new: NewBackup) -> Iterator[Draft]:
-        opened = self._access.open()
+        opened = self._access.current()
         require_recoverable(opened.ring)
         app = new.name.rpartition("_backup_")[0]
         with backing_up(
@@ -162,9 +158,6 @@ class RepositoryHoldings:
 
     def time(self) -> float:
         return self._access.store.time()
-
-    def close(self) -> None:
-        self._access.close()
 
     def _list(self, opened: Opened) -> None:
         backups, unreadable = opened.repository.backups()

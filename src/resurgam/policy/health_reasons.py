@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from resurgam.policy.health_repository import repository_reasons, unseen
 from resurgam.policy.health_view import SKEW, View
 from resurgam.settings.service_model import HealthLimits
 
@@ -23,8 +24,6 @@ _VERIFY = timedelta(days=8)
 _DAY = timedelta(days=1)
 _DRILL = 35 * 86400.0
 _LOW = 0.2
-# Where nobody could look, nobody can say that there is nothing.
-_UNSEEN = frozenset({"folder_unreadable", "folder_hangs"})
 # The target of a verification of every backup.
 _ALL = "all"
 # Codes of errors that say that a backup is not what it should be; others only kept it from being read.
@@ -59,9 +58,14 @@ def setting_unavailable(view: View, limits: HealthLimits) -> Iterator[Reason]:
         yield Reason("setting_unavailable", "critical", message, f"Unset {names}.")
 
 
+def repository_unwell(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    for reason in repository_reasons(view.facts.repository):
+        yield Reason(*reason)
+
+
 def no_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
     facts = view.facts
-    if view.good or any(trouble.code in _UNSEEN for trouble in facts.troubles):
+    if view.good or unseen(facts):
         return
     found = f"There is no backup of {facts.application} in {facts.folder}"
     if facts.backups:
@@ -340,6 +344,7 @@ RULES: tuple[Rule, ...] = (
     troubles,
     setting_unavailable,
     restore_unfinished,
+    repository_unwell,
     no_backup,
     backup_too_old,
     last_run_failed,
