@@ -189,7 +189,8 @@ def test_66_after_a_rotation_everything_is_sealed_to_the_new_epoch() -> None:
 
 
 def test_repair_settles_what_is_lost_and_puts_again_what_can_be() -> None:
-    repository, files, made = three_backups()
+    repository, files = new_repository(), sample_files(count=50)
+    made = [take(repository, day, files) for day in range(3)]
     repository.store.delete(f"outcomes/{made[0].hex()}")
     victim = max(repository.index.packs, key=lambda pack: repository.index.packs[pack].size)
     repository.store.delete(f"packs/{victim.hex()[:2]}/{victim.hex()}")
