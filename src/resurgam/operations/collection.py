@@ -213,7 +213,8 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
     if used.missing:
         raise DamagedError(
             f"{len(used.missing)} chunks that backups need are in no pack, so nothing was removed.",
-            "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
+            "Take a backup: what still exists is stored again. Then delete the backups that stay hurt, which "
+            "`resurgam repair` names.",
         )
     now = repository.store.time()
     outdated = outdated_packs(repository)
@@ -308,9 +309,10 @@ def _replace_indexes(repository: Repository, sealer: Sealer, going: Iterable[byt
     """One index for all packs that stay, where there are many; answers those that it replaces (sentence 59)."""
     index = repository.index
     there = listed_indexes(repository)
-    if len(there) <= _MANY_INDEXES:
-        return []
     gone = set(going)
+    # Of packs that only a write-only host vouches for, its own index is all there is.
+    if len(there) <= _MANY_INDEXES or any(info.blobs and not info.believed for info in index.packs.values()):
+        return []
     stay = [pack for pack, info in index.packs.items() if pack not in gone and info.blobs]
     for group in index.index_groups(stay):
         name = new_id()

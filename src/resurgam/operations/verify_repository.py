@@ -182,7 +182,7 @@ def _open_texts(repository: Repository, found: _Found) -> None:
                     found.told_checked |= decode_checked(text)
             except ObjectMissing:
                 continue  # removed meanwhile
-            except ArchiveError as error:
+            except (ArchiveError, RepositoryError) as error:
                 found.problems.append(error.message)
     found.problems += [one for one in repository.index.troubles if one not in found.problems]
 
@@ -193,7 +193,7 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
         backups, unreadable = repository.backups()
         found.problems += [one.problem for one in unreadable]
         lost = find_losses(repository, standing).words
-    except ArchiveError as error:  # an outcome or a record; it was told of, and nothing can be said about backups
+    except (ArchiveError, RepositoryError) as error:  # an outcome or a record: nothing can be said about backups
         found.problems += [error.message] if error.message not in found.problems else []
         return []
     found.problems += [f"There is no trace of {one}." for one in lost]
@@ -211,7 +211,7 @@ def _checked(repository: Repository, pack: bytes) -> CheckedPack | str:
         return check_pack(pack, repository.store.get(pack_key(pack)), repository.opener)
     except ObjectMissing:
         return ""
-    except ArchiveError as error:
+    except (ArchiveError, RepositoryError) as error:
         return error.message
 
 
