@@ -19,7 +19,7 @@ def repair(
     """Settle what the repository has lost for good, so that it can be pruned again.
 
     First bring back what can be: mount the disk, copy missing objects from a copy of the repository. What can be made
-    again is put again; what is gone is noted as gone; nothing that is there is removed. Backups that it hurts are named.
+    again is put again; what is gone is noted as gone; nothing that is there is removed. Hurt backups are named.
     """
     from resurgam import readiness
 
