@@ -308,16 +308,14 @@ class Service:
     def prune(self, *, dry_run: bool = False, accept: bool = False, wait: bool = False) -> PruneResult:
         """Delete what retention no longer keeps; with `accept` although a backup looked suspicious."""
         from resurgam.operations.clocks import clocks_agree
-        from resurgam.operations.retention import prune
+        from resurgam.operations.retention import prune_and_collect
 
         def run(progress: Progress) -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
                 agree = clocks_agree(self.clock, self.holdings.time, self.server)
                 parts = (self.inventory, self.retention, self.state, self.clock.now())
-                pruned = prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
-                collected = self.holdings.collect(progress, dry_run=dry_run, accept=accept)
-                return replace(pruned, collected=collected)
+                return prune_and_collect(*parts, progress, clocks_agree=agree, dry_run=dry_run, accept=accept)
 
         if dry_run:
             return run(self.progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,7 +85,10 @@ class ArchiveHoldings:
     def delete(self, name: str) -> int:
         return self.folder.delete(name)
 
-    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> Collected | None:
+    def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> Collected | None:
+        return None
+
+    def collect(self, progress: Progress, *, accept: bool, checked: bool) -> Collected | None:
         return None
 
     def time(self) -> float:

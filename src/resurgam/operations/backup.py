@@ -6,7 +6,7 @@ The order is docs/ordering.md's, sentences 1 to 14.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
 from resurgam.operations.clocks import DIFFER, TOLERANCE
-from resurgam.operations.holdings import BackupWriter, Collected, NewBackup
+from resurgam.operations.holdings import BackupWriter, NewBackup
 from resurgam.operations.hooks import HookedRun
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.metadata import Captured, build_metadata
 from resurgam.operations.progress import Progress
 from resurgam.operations.recovery import recover_restores
-from resurgam.operations.retention import PruneResult, Retention, kept_remotely, prune
+from resurgam.operations.retention import PruneResult, Retention, kept_remotely, prune, prune_and_collect
 from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
 from resurgam.postgres.dump import TablesContended
@@ -145,8 +145,7 @@ def back_up(
         pinned = state.pinned()
         copied, failures = copy_to_remote(inventory, retention, pinned, clock, progress)
         progress.phase("Applying the retention")
-        pruned = prune(inventory, retention, state, clock.now(), clocks_agree=taken.clocks_agree)
-        collected, refused = collect_unneeded(inventory, pruned, progress)
+        pruned, refused = prune_after(inventory, retention, state, clock, progress, clocks_agree=taken.clocks_agree)
     return BackupResult(
         name=taken.name,
         archive_path=inventory.holdings.place_of(taken.name),
@@ -156,21 +155,22 @@ def back_up(
         warnings=(*told, *taken.warnings, *(() if taken.clocks_agree else (DIFFER,))),
         copied=copied,
         failures=(*taken.failures, *failures, *pruned.errors, *refused),
-        pruned=replace(pruned, collected=collected),
+        pruned=pruned,
     )
 
 
-def collect_unneeded(
-    inventory: Inventory, pruned: PruneResult, progress: Progress
-) -> tuple[Collected | None, tuple[str, ...]]:
-    """Free what the deleted backups alone needed; and why that was not done, which leaves the backup as good as it
-    is."""
-    if not pruned.deleted:
-        return None, ()
+def prune_after(
+    inventory: Inventory, retention: Retention, state: State, clock: Clock, progress: Progress, *, clocks_agree: bool
+) -> tuple[PruneResult, tuple[str, ...]]:
+    """Delete what retention no longer keeps, and free what it alone needed where something was deleted. Why that was
+    not done leaves the backup as good as it is."""
+    now = clock.now()
     try:
-        return inventory.holdings.collect(progress, dry_run=False, accept=False), ()
+        if not prune(inventory, retention, state, now, clocks_agree=clocks_agree, dry_run=True).deleted:
+            return prune(inventory, retention, state, now, clocks_agree=clocks_agree), ()
+        return prune_and_collect(inventory, retention, state, now, progress, clocks_agree=clocks_agree), ()
     except ResurgamError as error:
-        return None, (f"{error.message} {error.hint}".strip(),)
+        return PruneResult(False, ()), (f"{error.message} {error.hint}".strip(),)
 
 
 def take(

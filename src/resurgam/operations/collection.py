@@ -82,12 +82,42 @@ class CollectionResult:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`share`: percent of the repository's bytes that may go unasked; `accept`: somebody was asked.
-    `remembered`: manifests that this machine has seen committed and not deleted."""
+    """`share`: percent of the repository's bytes, and of its backups, that may go unasked; `accept`: somebody was
+    asked. `remembered`: manifests that this machine has seen committed and not deleted."""
 
     share: int = 50
     accept: bool = False
     remembered: frozenset[bytes] = frozenset()
+
+    def refuse_much(self, plan: CollectionPlan, doomed: int, backups: int) -> None:
+        """CollectionRefused if more goes than may go unasked, with `doomed` of so many backups (sentence 58).
+
+        One backup that makes room for a newer one is no accident, however much of the bytes it had.
+        """
+        if self.accept or doomed == 1:
+            return
+        by_bytes, by_number = plan.share * 100 > self.share, doomed * 100 > self.share * backups
+        if by_bytes or by_number:
+            what = f"{plan.freed:,} of {plan.total:,} bytes" if by_bytes else f"{doomed} of {backups} backups"
+            raise CollectionRefused(
+                f"This would remove {what}, more than {self.share} %; nothing was removed.",
+                "Look at it by `resurgam prune --dry-run`; if it is right, `resurgam prune --accept`.",
+            )
+
+
+def foresee(
+    repository: Repository, limits: Limits, doomed: frozenset[bytes], *, progress: Progress, refuse: bool
+) -> CollectionResult:
+    """What `collect` would do once these backups are deleted; nothing is changed. With `refuse` it must be allowed to:
+    CollectionRefused as there."""
+    progress.phase("Looking at what the backups need")
+    repository.index.reload()
+    standing = repository.standing()
+    refuse_losses(repository, standing, limits.remembered)
+    plan = _plan(repository, usage(repository.index, _Needed(repository).of(standing, doomed)), running(repository))
+    if refuse:
+        limits.refuse_much(plan, len(doomed), len(standing.committed))
+    return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
 
 
 def collect(
@@ -96,26 +126,22 @@ def collect(
     *,
     clock: Clock,
     progress: Progress,
-    dry_run: bool = False,
+    checked: bool = False,
     pack_size: int = PACK_SIZE,
 ) -> CollectionResult:
     """Remove what nothing refers to. CollectionRefused, before anything is removed, where something is missing that
-    should be there, or more would go than may go unasked; DamagedError where it can't be told what is needed."""
+    should be there, or more would go than may go unasked (`checked`: `foresee` has asked that); DamagedError where it
+    can't be told what is needed."""
     progress.phase("Looking at what the backups need")
     busy = running(repository)
     repository.index.reload()
     refuse_losses(repository, repository.standing(), limits.remembered)
-    swept = 0 if dry_run else _sweep(repository, busy)
+    swept = _sweep(repository, busy)
     standing = repository.standing()
     needed = _Needed(repository)
     plan = _plan(repository, usage(repository.index, needed.of(standing)), busy)
-    if plan.share * 100 > limits.share and not (limits.accept or dry_run):
-        raise CollectionRefused(
-            f"This would free {plan.freed:,} of {plan.total:,} bytes, more than {limits.share} %; nothing was removed.",
-            "Look at it by `resurgam prune --dry-run`; if it is right, `resurgam prune --accept`.",
-        )
-    if dry_run:
-        return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
+    if not checked:
+        limits.refuse_much(plan, 0, len(standing.committed))
     store, sealer = repository.store, Sealer(repository.keys)
     put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
     if store.staleness:
@@ -141,10 +167,12 @@ class _Needed:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
-    def of(self, standing: Standing) -> Iterator[bytes]:
+    def of(self, standing: Standing, doomed: Set[bytes] = frozenset()) -> Iterator[bytes]:
         """The ids of all chunks that the manifests need, joined in pieces. DamagedError if a list can't be read."""
         seen: set[bytes] = set()
         for manifest in (*standing.committed, *standing.undecided):
+            if manifest in doomed:
+                continue
             try:
                 found = self._repository.manifest(manifest)
             except ObjectMissing:

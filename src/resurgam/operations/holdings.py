@@ -136,7 +136,11 @@ class Holdings(Protocol):
     def delete(self, name: str) -> int:
         """Remove a backup and its drill's evidence; answers its size in bytes. Durable on return."""
 
-    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> Collected | None:
+    def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> Collected | None:
+        """What `collect` would free once the backups of these names are deleted; with `refuse`, CollectionRefused if
+        that is more than may go unasked."""
+
+    def collect(self, progress: Progress, *, accept: bool, checked: bool) -> Collected | None:
         """Free what no backup needs any more; None where nothing is shared, so that `delete` has freed all of it."""
 
     def time(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -19,7 +19,7 @@ from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.clock import Clock
 from resurgam.errors import KeyRefused, NotFoundError
-from resurgam.operations.collection import CollectionResult, Limits, collect
+from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.holdings import Draft, Held, NewBackup, described
 from resurgam.operations.progress import Progress
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
@@ -151,10 +151,14 @@ class RepositoryHoldings:
         self._folder.evidence_path(name).unlink(missing_ok=True)
         return backup.manifest.head.stored
 
-    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> CollectionResult:
+    def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> CollectionResult:
+        ids = frozenset(self._one(name).id for name in doomed)
         limits = Limits(self._prune_limit, accept)
-        repository = self._full().repository
-        return collect(repository, limits, clock=self._clock, progress=progress, dry_run=dry_run)
+        return foresee(self._full().repository, limits, ids, progress=progress, refuse=refuse)
+
+    def collect(self, progress: Progress, *, accept: bool, checked: bool) -> CollectionResult:
+        limits = Limits(self._prune_limit, accept)
+        return collect(self._full().repository, limits, clock=self._clock, progress=progress, checked=checked)
 
     def time(self) -> float:
         return self._access.store.time()
