@@ -17,7 +17,7 @@ from resurgam import __version__
 from resurgam.catalog.catalog import BackupCopy, BackupRecord
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
-from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
+from resurgam.errors import CollectionRefused, DatabaseError, FeatureMissing, ResurgamError
 from resurgam.operations.clocks import DIFFER, TOLERANCE
 from resurgam.operations.holdings import BackupWriter, Collected, NewBackup
 from resurgam.operations.hooks import HookedRun
@@ -145,7 +145,10 @@ def back_up(
         pinned = state.pinned()
         copied, failures = copy_to_remote(inventory, retention, pinned, clock, progress)
         progress.phase("Applying the retention")
-        pruned = prune(inventory, retention, state, clock.now(), clocks_agree=taken.clocks_agree)
+        try:
+            pruned = prune(inventory, retention, state, clock.now(), clocks_agree=taken.clocks_agree)
+        except CollectionRefused as error:
+            pruned, failures = PruneResult(False, ()), (*failures, f"{error.message} {error.hint}")
         collected, refused = collect_unneeded(inventory, pruned, progress)
     return BackupResult(
         name=taken.name,

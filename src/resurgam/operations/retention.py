@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.state import State
-from resurgam.errors import NotFoundError, ResurgamError
+from resurgam.errors import CollectionRefused, NotFoundError, ResurgamError
 from resurgam.operations.holdings import Collected
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.policy.health_reasons import UNSOUND
@@ -96,6 +96,7 @@ def prune(
     """Plan for each location, then delete once. The caller holds the folder's lock and has refreshed the inventory.
 
     While a backup is suspicious nothing is deleted; with `accept` somebody has looked, and it counts like any other.
+    CollectionRefused, before anything is deleted, if more than half of a repository's backups would go unasked.
     """
     if accept and not dry_run:
         _accept(inventory, retention, state)
@@ -106,10 +107,23 @@ def prune(
     known = _Known(
         state.pinned(), frozenset(name for name, how in verdicts.items() if how == "passed"), frozenset(suspects)
     )
-    decisions = list(_prune_one(inventory, inventory.holdings.location, retention, known, now, clocks_agree, dry_run))
+    here = inventory.holdings.location
+    if here == "repository" and not (dry_run or accept):
+        _refuse_many(_prune_one(inventory, here, retention, known, now, clocks_agree, dry_run=True))
+    decisions = list(_prune_one(inventory, here, retention, known, now, clocks_agree, dry_run))
     if inventory.remote is not None and inventory.remote_readable:
         decisions += _prune_one(inventory, "remote", retention, known, now, clocks_agree, dry_run)
     return PruneResult(dry_run, tuple(decisions), tuple(suspects.values()))
+
+
+def _refuse_many(planned: Sequence[Pruned]) -> None:
+    """A setting that was mistyped, or a clock gone wrong, must not empty a repository (docs/ordering.md, 58)."""
+    going = sum(not one.decision.keep for one in planned)
+    if 2 * going > len(planned):
+        raise CollectionRefused(
+            f"The retention would delete {going} of {len(planned)} backups, more than half; nothing was deleted.",
+            "Look at `resurgam prune --dry-run`; if that is what you want: resurgam prune --accept",
+        )
 
 
 @dataclass(frozen=True, slots=True)
