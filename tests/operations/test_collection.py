@@ -12,11 +12,13 @@ from resurgam.keys.secrets import Secrets, full_secrets, new_private_key
 from resurgam.operations.collection import CollectionResult, Limits, collect
 from resurgam.operations.progress import Silent
 from resurgam.operations.reencryption import outdated_bytes
+from resurgam.operations.repair import repair
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import RepositoryRun, backing_up
 from tests.repository.scenes import (
     PRIVATE,
     ROOT,
+    START,
     Files,
     contents,
     new_repository,
@@ -184,3 +186,24 @@ def test_66_after_a_rotation_everything_is_sealed_to_the_new_epoch() -> None:
             found = {entry.path: b"".join(blocks) for entry, blocks in backup.walk()}
         assert found[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"]
     assert collect(reopened(repository, rotated), ACCEPT, **options).deleted_packs == 0  # type: ignore[arg-type]
+
+
+def test_repair_settles_what_is_lost_and_puts_again_what_can_be() -> None:
+    repository, files = new_repository(), sample_files(count=50)
+    made = [take(repository, day, files) for day in range(3)]
+    repository.store.delete(f"outcomes/{made[0].hex()}")
+    victim = max(repository.index.packs, key=lambda pack: repository.index.packs[pack].size)
+    repository.store.delete(f"packs/{victim.hex()[:2]}/{victim.hex()}")
+    options = {"heal_keys": tuple, "today": START, "progress": Silent()}
+    before = {one.key for one in repository.store.list()}
+    planned = repair(reopened(repository), dry_run=True, **options)  # type: ignore[arg-type]
+    assert {one.key for one in repository.store.list()} == before
+    done = repair(reopened(repository), **options)  # type: ignore[arg-type]
+    assert set(planned.lost) <= set(done.lost) and len(done.lost) == 2
+    assert {one.id for one in reopened(repository).backups()[0]} == set(made)
+    assert len(done.hurt) == 3  # the scan is in all of them
+    take(reopened(repository), 4, files)  # it still exists at its source
+    assert not repair(reopened(repository), **options).hurt  # type: ignore[arg-type]
+    prune(repository)
+    scan = b"files/u/scan.bin"
+    assert all(contents(reopened(repository), one)[scan] == files.content[scan] for one in made)

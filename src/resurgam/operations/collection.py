@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from resurgam.clock import Clock
 from resurgam.errors import CollectionRefused, DamagedError, ObjectExists, ObjectMissing
+from resurgam.operations.losses import listed_indexes, refuse_losses
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
 from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
@@ -25,7 +26,6 @@ from resurgam.repository.index_usage import Usage, usage
 from resurgam.repository.layout import (
     CHECKED,
     DAMAGE,
-    INDEXES,
     id_of,
     index_key,
     intent_key,
@@ -50,7 +50,6 @@ from resurgam.repository.tombstones import Stamp, put_tombstones, read_tombstone
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
-_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,47 +135,6 @@ def collect(
     return CollectionResult(False, plan, deleted, freed, waiting, swept)
 
 
-def refuse_losses(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> None:
-    """CollectionRefused if a listing lacks what should be there (sentence 57)."""
-    lost = lost_objects(repository, standing, remembered)
-    if lost:
-        more = f", and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-        raise CollectionRefused(
-            f"{repository.store.url} lacks {', '.join(lost[:_NAMED])}{more}, which nobody removed on purpose; nothing "
-            "was removed.",
-            "If its disk or bucket is only partly there, mend that. `resurgam verify --all` says which backups are "
-            "hurt; `resurgam repair` settles what is lost for good.",
-        )
-
-
-def lost_objects(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> list[str]:
-    """What is not listed although an index, an outcome, a manifest or this machine knows of it, in words."""
-    removed = standing.removed
-    lost: list[str] = []
-    manifests: set[bytes] = set(remembered) | set(standing.orphaned)
-    packs, indexes = set(removed.written), set[bytes]()
-    for manifest in standing.committed:
-        try:
-            head = repository.manifest(manifest).head
-        except ObjectMissing:
-            continue  # deleted since it was listed
-        manifests |= set(head.known)
-        packs |= set(head.packs)
-        indexes |= set(head.indexes)
-    for manifest in sorted(manifests - set(standing.committed) - removed.manifests):
-        what = "outcome" if manifest in standing.undecided else "manifest"
-        lost.append(f"the {what} {manifest.hex()} of a committed backup")
-    lost += [f"the pack {one.hex()}" for one in sorted(packs - set(repository.index.packs) - removed.packs)]
-    there = set(_listed_indexes(repository))
-    lost += [f"the index {one.hex()}" for one in sorted(indexes - there - removed.indexes)]
-    return lost
-
-
-def _listed_indexes(repository: Repository) -> list[bytes]:
-    found = (id_of(one.key) for one in repository.store.list(INDEXES))
-    return [one for one in found if one is not None]
-
-
 class _Needed:
     """The chunks of backups; a record that stands in several is gone through once."""
 
@@ -255,7 +213,8 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
     if used.missing:
         raise DamagedError(
             f"{len(used.missing)} chunks that backups need are in no pack, so nothing was removed.",
-            "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
+            "Take a backup: what still exists is stored again. Then delete the backups that stay hurt, which "
+            "`resurgam repair` names.",
         )
     now = repository.store.time()
     outdated = outdated_packs(repository)
@@ -349,10 +308,11 @@ def _delete(
 def _replace_indexes(repository: Repository, sealer: Sealer, going: Iterable[bytes]) -> list[bytes]:
     """One index for all packs that stay, where there are many; answers those that it replaces (sentence 59)."""
     index = repository.index
-    there = _listed_indexes(repository)
-    if len(there) <= _MANY_INDEXES:
-        return []
+    there = listed_indexes(repository)
     gone = set(going)
+    # Of packs that only a write-only host vouches for, its own index is all there is.
+    if len(there) <= _MANY_INDEXES or any(info.blobs and not info.believed for info in index.packs.values()):
+        return []
     stay = [pack for pack, info in index.packs.items() if pack not in gone and info.blobs]
     for group in index.index_groups(stay):
         name = new_id()
@@ -366,7 +326,7 @@ def _record(repository: Repository, sealer: Sealer, removed: Removals) -> None:
     old = standing.removed.records if len(standing.removed.records) > _MANY_RECORDS else ()
     if old:
         removed = standing.removed.plus(removed)
-    if not (removed.manifests or removed.packs or removed.indexes or removed.written):
+    if not removed:
         return
     name = new_id()
     repository.store.put(record_key(name), encode_removal(sealer, name, "prune", removed))

@@ -14,7 +14,8 @@ from typing import Any
 from blake3 import blake3
 
 from resurgam.errors import ArchiveError, DamagedError, KeyRefused, ObjectMissing, RepositoryError, VerifyFailed
-from resurgam.operations.collection import lost_objects, running
+from resurgam.operations.collection import running
+from resurgam.operations.losses import find_losses
 from resurgam.operations.progress import Progress
 from resurgam.pipeline.workers import ordered_map
 from resurgam.repository.findings import decode_checked, decode_damage, encode_checked, encode_damage
@@ -181,7 +182,7 @@ def _open_texts(repository: Repository, found: _Found) -> None:
                     found.told_checked |= decode_checked(text)
             except ObjectMissing:
                 continue  # removed meanwhile
-            except ArchiveError as error:
+            except (ArchiveError, RepositoryError) as error:
                 found.problems.append(error.message)
     found.problems += [one for one in repository.index.troubles if one not in found.problems]
 
@@ -191,8 +192,8 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
         standing = repository.standing()
         backups, unreadable = repository.backups()
         found.problems += [one.problem for one in unreadable]
-        lost = lost_objects(repository, standing)
-    except ArchiveError as error:  # an outcome or a record; it was told of, and nothing can be said about backups
+        lost = find_losses(repository, standing).words
+    except (ArchiveError, RepositoryError) as error:  # an outcome or a record: nothing can be said about backups
         found.problems += [error.message] if error.message not in found.problems else []
         return []
     found.problems += [f"There is no trace of {one}." for one in lost]
@@ -210,7 +211,7 @@ def _checked(repository: Repository, pack: bytes) -> CheckedPack | str:
         return check_pack(pack, repository.store.get(pack_key(pack)), repository.opener)
     except ObjectMissing:
         return ""
-    except ArchiveError as error:
+    except (ArchiveError, RepositoryError) as error:
         return error.message
 
 
