@@ -159,6 +159,19 @@ def test_retention_deletes_and_the_prune_frees(scene: Scene) -> None:
         service.verify(fourth)
 
 
+def test_more_than_half_of_the_backups_never_go_unasked(scene: Scene) -> None:
+    with scene.service() as service:
+        names = [service.backup().name for _ in range(3)]
+    with scene.service(MAX_BACKUPS="1") as service:
+        with pytest.raises(CollectionRefused, match="2 of 3 backups"):
+            service.prune()
+        fourth = service.backup()
+        assert "3 of 4 backups" in fourth.failures[0] and fourth.pruned.deleted == ()
+        assert len(service.list_backups()) == 4
+        service.prune(accept=True)
+        assert [one["backup_name"] for one in service.list_backups()] == [fourth.name] and names
+
+
 def test_a_safety_backup_goes_into_the_repository(scene: Scene) -> None:
     with scene.service(RESTORE_SAFETY_BACKUP="true") as service:
         name = service.backup().name

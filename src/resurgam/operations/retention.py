@@ -107,7 +107,8 @@ def prune(
     known = _Known(
         state.pinned(), frozenset(name for name, how in verdicts.items() if how == "passed"), frozenset(suspects)
     )
-    decisions = list(_prune_one(inventory, inventory.holdings.location, retention, known, now, clocks_agree, dry_run))
+    here = inventory.holdings.location
+    decisions = list(_prune_one(inventory, here, retention, known, now, clocks_agree, dry_run))
     if inventory.remote is not None and inventory.remote_readable:
         decisions += _prune_one(inventory, "remote", retention, known, now, clocks_agree, dry_run)
     return PruneResult(dry_run, tuple(decisions), tuple(suspects.values()))
