@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from resurgam.archive.age_file import AgeFile
 from resurgam.archive.entry import Entry
 from resurgam.archive.footer import MARK_READ, marked_version, require_known
 from resurgam.archive.foreign import ForeignArchive
+from resurgam.archive.gpg import GpgFile
 from resurgam.archive.reader import NativeArchive
-from resurgam.archive.stored import StoredFile
+from resurgam.archive.sealing import NO_KEYS, ArchiveKeys
+from resurgam.archive.stored import ArchiveFile, StoredFile
 from resurgam.errors import DamagedError
 
 SUFFIX = ".tar.gz"
+SEALED = {"age": f"{SUFFIX}.age", "gpg": f"{SUFFIX}.gpg"}
 
 
 class Archive(Protocol):
@@ -34,27 +38,44 @@ class Archive(Protocol):
     def __exit__(self, *details: Any) -> None: ...
 
 
-def open_archive(path: Path) -> NativeArchive | ForeignArchive:
-    """Open the archive of the backup that the file is named after.
+def open_archive(path: Path, keys: ArchiveKeys = NO_KEYS) -> NativeArchive | ForeignArchive:
+    """Open the archive of the backup that the file is named after, by `keys` if it is encrypted.
 
     NotFoundError if it is not there; DamagedError if it is empty, no gzip, or ours without a sound footer;
-    ArchiveError if a later version of Resurgam wrote it; StorageError if it can't be read.
+    ArchiveError if a later version of Resurgam wrote it; StorageError if it can't be read; KeyRefused if `keys` do not
+    open it.
     """
-    name = path.name.removesuffix(SUFFIX)
-    file = StoredFile(path)
+    stored = StoredFile(path)
+    file: ArchiveFile = stored
     try:
-        head = file.read(0, MARK_READ)
-        if not head:
-            raise DamagedError(f"{path.name} is empty.")
-        if name in ("", ".", ".."):
-            raise DamagedError(f"{path.name} is not the name of a backup.", f"Name it after its top folder, {SUFFIX}.")
-        version = marked_version(head)
-        if version is not None:
-            require_known(version)
-            return NativeArchive(file, name)
-        if head[:3] != b"\x1f\x8b\x08":
-            raise DamagedError(f"{path.name} is not a gzip file.")
-        return ForeignArchive(file, name)
+        if path.name.endswith(SEALED["age"]):
+            file = AgeFile(stored, keys)
+        elif path.name.endswith(SEALED["gpg"]):
+            file = GpgFile(stored, keys)
+        return _recognised(file, backup_name(path))
     except BaseException:
         file.close()
         raise
+
+
+def backup_name(path: Path) -> str:
+    """The name of the backup that the file is named after."""
+    for suffix in SEALED.values():
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    return path.name.removesuffix(SUFFIX)
+
+
+def _recognised(file: ArchiveFile, name: str) -> NativeArchive | ForeignArchive:
+    head = file.read(0, MARK_READ)
+    if not head:
+        raise DamagedError(f"{file.path.name} is empty.")
+    if name in ("", ".", ".."):
+        raise DamagedError(f"{file.path.name} is not the name of a backup.", f"Name it after its top folder, {SUFFIX}.")
+    version = marked_version(head)
+    if version is not None:
+        require_known(version)
+        return NativeArchive(file, name)
+    if head[:3] != b"\x1f\x8b\x08":
+        raise DamagedError(f"{file.path.name} is not a gzip file.")
+    return ForeignArchive(file, name)

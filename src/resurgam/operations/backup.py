@@ -14,6 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from resurgam import __version__
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.catalog.catalog import BackupCopy, BackupRecord
 from resurgam.catalog.state import State
@@ -183,7 +184,7 @@ def take(
     with (
         hooked.around(),
         folder.create(name) as partial,
-        ArchiveWriter(partial.fd, name, mtime_ns=mtime_ns) as writer,
+        ArchiveWriter(PlainSink(partial.fd), name, mtime_ns=mtime_ns) as writer,
     ):
         captured = run.capture(holder, writer, name, mtime_ns)
         metadata = build_metadata(
