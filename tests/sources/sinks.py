@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.entry import Entry, Kind, Offer
 
 
 class KeptEntries:
@@ -18,6 +18,14 @@ class KeptEntries:
         assert entry.path not in self.content
         self.order.append(entry)
         self.content[entry.path] = data
+
+    def offer(self, offered: Offer) -> None:
+        if (got := offered.read()) is not None:
+            self.add(*got)
+            offered.changed()
+
+    def settle(self) -> None:
+        pass
 
     def __getitem__(self, path: bytes) -> Entry:
         return next(entry for entry in self.order if entry.path == path)

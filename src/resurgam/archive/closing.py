@@ -1,4 +1,4 @@
-"""What stands after the tar stream of an archive: the index's members and the footer (docs/archive-format.md, 4, 16, 18)."""
+"""What follows the tar stream in an archive: the index, the footer (docs/archive-format.md, sentences 4, 16, 18)."""
 
 from __future__ import annotations
 

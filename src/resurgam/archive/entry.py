@@ -7,6 +7,7 @@ it: UTF-8 is usual, anything but NUL is possible. `name_text` is the one way to 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,6 +41,28 @@ class Entry:
     size: int = 0
     target: bytes = b""
     sparse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells that a file is the one that was read before, beside what its entry says."""
+
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A file, folder or link that need not be read where it is known already.
+
+    `read` answers the entry as it is when it is read, and its bytes, or None if it is gone; once these were used,
+    `changed` says whether it was altered meanwhile, and has to be asked.
+    """
+
+    entry: Entry
+    identity: Identity
+    read: Callable[[], tuple[Entry, Iterable[bytes]] | None]
+    changed: Callable[[], bool]
 
 
 def name_text(path: bytes) -> str:

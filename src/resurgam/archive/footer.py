@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from blake3 import blake3
 
 from resurgam.errors import ArchiveError, DamagedError
-from resurgam.pipeline.codec import extra_field, marked_member
+from resurgam.pipeline.codec import deflate, extra_field, marked_member
 
 VERSION = 1
 _MARK, _FOOT = b"Rs", b"Rf"
@@ -84,9 +85,9 @@ class Footer:
         return footer
 
 
-def mark_member(data: bytes) -> bytes:
+def mark_member(data: bytes, compress: Callable[[bytes | memoryview], bytes] = deflate) -> bytes:
     """The first member of an archive, which bears the format mark."""
-    return marked_member(data, _MARK, _MARK_DATA)
+    return marked_member(data, _MARK, _MARK_DATA, compress)
 
 
 def marked_version(head: bytes) -> int | None:

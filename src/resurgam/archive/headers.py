@@ -49,6 +49,14 @@ def build(entry: Entry, top: bytes) -> bytes:
     return _block(extension, (name, b""), b"", b"x") + body + bytes(padding(len(body))) + head
 
 
+def header_blocks(entry: Entry, top: bytes) -> int:
+    """How many blocks `build` gives, mostly without building them."""
+    longest = len(top) + 2 + max(len(entry.path), len(entry.target) if entry.kind is Kind.HARDLINK else 0)
+    if longest <= 100 and len(entry.target) <= 100:
+        return 1
+    return len(build(entry, top)) // BLOCK
+
+
 def _split(path: bytes) -> tuple[bytes, bytes] | None:
     """(name, prefix) of the ustar fields, or None if the path does not fit them."""
     if len(path) <= 100:

@@ -40,6 +40,24 @@ class IndexedEntry:
     digest: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place between two entries: the next one's position, and where its names begin."""
+
+    position: int
+    path: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """How many entries, how many of them files, and the bytes of these."""
+
+    entries: int
+    files: int
+    content: int
+
+
 class Index:
     """Entries and chunks of one archive, appended in the stream's order."""
 
@@ -92,11 +110,16 @@ class Index:
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def entries(self) -> Iterator[IndexedEntry]:
-        """All entries in the stream's order, made one at a time."""
+    def mark(self) -> Mark:
+        """Where the next entry will stand, in the columns; its offset in the stream is the caller's to know."""
+        return Mark(len(self._kinds), len(self._paths), len(self._targets))
+
+    def entries(self, since: Mark | None = None, offset: int = 0) -> Iterator[IndexedEntry]:
+        """All entries in the stream's order, made one at a time; or those from a mark on, which stands at `offset`."""
         owners = list(self._owners)
-        offset = path_at = target_at = 0
-        for i, flag in enumerate(self._kinds):
+        first, path_at, target_at = (since.position, since.path, since.target) if since else (0, 0, 0)
+        for i in range(first, len(self._kinds)):
+            flag = self._kinds[i]
             path_end = self._paths.index(0, path_at)
             target_end = self._targets.index(0, target_at)
             uid, gid, uname, gname = owners[self._owner_ids[i]]
@@ -118,6 +141,10 @@ class Index:
             offset += entry.size + padding(entry.size)
             path_at, target_at = path_end + 1, target_end + 1
 
+    def sums(self) -> Sums:
+        """How many entries and files, and the files' bytes."""
+        return Sums(len(self), self._kinds.count(Kind.FILE.value), sum(self._sizes))
+
     def encode(self) -> Iterator[bytes]:
         """The sections, in order; joined they are the index's bytes."""
         head = {"backup_name": self.backup_name, "owners": list(self._owners)}
@@ -138,9 +165,41 @@ class Index:
             yield struct.pack("<Q", len(section))
             yield bytes(section)
 
+    def extend(self, part: Index) -> None:
+        """Append the entries of another index, whose chunks are left out."""
+        places = [self._owners.setdefault(owner, len(self._owners)) for owner in part._owners]
+        self._owner_ids.extend(map(places.__getitem__, part._owner_ids))
+        self._kinds += part._kinds
+        self._flags += part._flags
+        self._modes.extend(part._modes)
+        self._mtimes.extend(part._mtimes)
+        self._sizes.extend(part._sizes)
+        self._headers.extend(part._headers)
+        self._digests += part._digests
+        self._paths += part._paths
+        self._targets += part._targets
+
+    def check(self) -> None:
+        """DamagedError unless this can be the index of a whole backup."""
+        self._check_entries(len(self))
+        # The only empty path is the first one, the top folder's: a later one would stand behind another NUL.
+        if not self._kinds or self._paths[0] or self._kinds[0] != _FOLDER or b"\0\0" in self._paths:
+            raise DamagedError("The archive's index does not begin with its top folder.")
+        if not self.chunk_lengths or max(self.chunk_lengths) > MAX_CHUNK or not min(self.chunk_lengths):
+            raise DamagedError("The archive's index gives a chunk an impossible length.")
+
     @classmethod
     def decode(cls, data: bytes) -> Index:
         """Read an index whose digest has been checked; every count in it is checked still. DamagedError if not so."""
+        index = cls.decode_part(data)
+        index.check()
+        if min(index.chunk_stored) < MIN_STORED or max(index.chunk_stored) > 2 * MAX_CHUNK:
+            raise DamagedError("The archive's index gives a chunk an impossible stored length.")
+        return index
+
+    @classmethod
+    def decode_part(cls, data: bytes | memoryview) -> Index:
+        """Read an index that may be a part of one: it need not begin with the top folder, nor have chunks."""
         try:
             magic, version, _, n, m = struct.unpack_from("<4sHHQQ", data)
         except struct.error:
@@ -161,7 +220,7 @@ class Index:
             raise DamagedError("A section of the archive's index has the wrong length.")
         index = cls("")
         index._fill(sections)
-        index._check(n)
+        index._check_entries(n)
         return index
 
     def _fill(self, sections: list[memoryview]) -> None:
@@ -176,20 +235,13 @@ class Index:
         self.chunk_lengths, self.chunk_stored, self.chunk_checks = (_column("I", part) for part in sections[11:14])
         self._chunk_digests = bytearray(sections[14])
 
-    def _check(self, n: int) -> None:
+    def _check_entries(self, n: int) -> None:
         if self._paths.count(0) != n or self._targets.count(0) != n:
             raise DamagedError("The archive's index has the wrong number of names.")
         if any(part and part[-1] for part in (self._paths, self._targets)):
             raise DamagedError("A name in the archive's index has no end.")
         if set(self._kinds) - set(_KIND_OF) or (n and max(self._owner_ids) >= len(self._owners)):
             raise DamagedError("The archive's index holds an unknown kind or owner.")
-        # The only empty path is the first one, the top folder's: a later one would stand behind another NUL.
-        if not n or self._paths[0] or self._kinds[0] != _FOLDER or b"\0\0" in self._paths:
-            raise DamagedError("The archive's index does not begin with its top folder.")
-        if not self.chunk_lengths or max(self.chunk_lengths) > MAX_CHUNK or not min(self.chunk_lengths):
-            raise DamagedError("The archive's index gives a chunk an impossible length.")
-        if min(self.chunk_stored) < MIN_STORED or max(self.chunk_stored) > 2 * MAX_CHUNK:
-            raise DamagedError("The archive's index gives a chunk an impossible stored length.")
         if n and max(self._sizes) >= 1 << 62:
             raise DamagedError("The archive's index gives an entry an impossible size.")
 

@@ -8,7 +8,6 @@ file and read the stored bytes back; only then may the caller publish it (docs/o
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -17,18 +16,14 @@ from typing import Protocol, Self
 from blake3 import blake3
 
 from resurgam.archive.closing import MetadataPlace, closing_members
-from resurgam.archive.entry import Entry, Kind, printable
+from resurgam.archive.entry import Entry, Kind, Offer, printable
 from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, mark_member
-from resurgam.archive.headers import BLOCK, MAX_TIME, MIN_TIME, RECORD, build, padding
+from resurgam.archive.headers import BLOCK, RECORD, build, padding
 from resurgam.archive.index import DIGEST, NO_DIGEST, Index
-from resurgam.archive.names import check_path
-from resurgam.archive.tarstream import MAX_MEMBERS
-from resurgam.errors import FileSourceError, HostileError
+from resurgam.archive.segments import LARGE, admitted, ends_run
 from resurgam.pipeline.chunker import COARSE, FINE, Block, Chunker, Cutting
 from resurgam.pipeline.codec import STORED_OVERHEAD, member, stored_check, stored_member
 from resurgam.pipeline.workers import OrderedPool
-
-LARGE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +117,18 @@ class ArchiveWriter:
         self._index.add_entry(entry, len(head) // BLOCK, digest)
         self._count(entry)
         self._submit(self._run.feed(head, data, bytes(padding(len(data)))))
-        if zlib.crc32(entry.path) & 0xFF == 0:
+        if ends_run(entry.path):
             self._end_run()
+
+    def offer(self, offered: Offer) -> None:
+        """Append what is offered; an archive knows nothing of earlier ones, so it is read at once."""
+        got = offered.read()
+        if got is not None:
+            self.add(*got)
+            offered.changed()
+
+    def settle(self) -> None:
+        """Nothing is left to be read."""
 
     def add_late(self, entry: Entry, blocks: Iterable[bytes]) -> Entry:
         """Append a file whose size is known only at its end; answers the entry with its size."""
@@ -228,18 +233,9 @@ class ArchiveWriter:
         self._write(block.data, block.check)
 
     def _admit(self, entry: Entry) -> Entry:
-        """The entry as it can be stored. FileSourceError for what every reader would refuse."""
         if not self._whole:
             raise ValueError("an entry before was not written whole; the archive is of no use")
-        try:
-            check_path(entry.path)
-        except HostileError as error:
-            raise FileSourceError(error.message, "Rename it, or leave it out with an exclude pattern.") from None
-        if len(self._index) >= MAX_MEMBERS:
-            raise FileSourceError(f"There are more than {MAX_MEMBERS:,} entries, which no restore would take.")
-        if MIN_TIME <= entry.mtime_ns <= MAX_TIME:
-            return entry
-        return replace(entry, mtime_ns=max(MIN_TIME, min(entry.mtime_ns, MAX_TIME)))
+        return admitted(entry, len(self._index))
 
     def _count(self, entry: Entry) -> None:
         if entry.kind is Kind.FILE:

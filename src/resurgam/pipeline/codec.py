@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from isal import isal_zlib
@@ -33,13 +33,20 @@ MIN_STORED = len(_PLAIN_HEADER) + len(_EMPTY_DEFLATE) + 8
 
 def member(data: bytes | memoryview) -> bytes:
     """Compress `data` to one gzip member."""
-    return _PLAIN_HEADER + isal_zlib.compress(data, LEVEL, RAW_WBITS) + _trailer(data)
+    return _PLAIN_HEADER + deflate(data) + _trailer(data)
 
 
-def marked_member(data: bytes, subfield: bytes, extra: bytes) -> bytes:
+def deflate(data: bytes | memoryview) -> bytes:
+    """A raw deflate stream (RFC 1951)."""
+    return isal_zlib.compress(data, LEVEL, RAW_WBITS)
+
+
+def marked_member(
+    data: bytes, subfield: bytes, extra: bytes, compress: Callable[[bytes | memoryview], bytes] = deflate
+) -> bytes:
     """A member whose FEXTRA field holds `extra` under the two-byte subfield id; empty `data` gives no content."""
     field = subfield + struct.pack("<H", len(extra)) + extra
-    body = isal_zlib.compress(data, LEVEL, RAW_WBITS) if data else _EMPTY_DEFLATE
+    body = compress(data) if data else _EMPTY_DEFLATE
     return _EXTRA_HEADER + struct.pack("<H", len(field)) + field + body + _trailer(data)
 
 

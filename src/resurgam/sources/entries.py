@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from resurgam.archive.entry import Entry, Kind, printable
+from resurgam.archive.entry import Entry, Kind, Offer, printable
 
 # Up to this size a file is read at once and closed before the sink sees it; beyond it, in blocks.
 WHOLE_BYTES = 1 << 20
@@ -43,6 +43,12 @@ class EntrySink(Protocol):
 
     def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None:
         """Take one entry; the blocks sum up to `entry.size` exactly."""
+
+    def offer(self, offered: Offer) -> None:
+        """Take what need not be read if it is known; it may be read later, at the latest by `settle`."""
+
+    def settle(self) -> None:
+        """Read now what was offered and is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +160,7 @@ class Content:
     def __init__(self, fd: int, status: os.stat_result, sparse: bool) -> None:
         self._fd = fd
         self._before = status
-        self._sparse = sparse
+        self.sparse = sparse
         self._short = False
         self.error: OSError | None = None
 
@@ -177,7 +183,7 @@ class Content:
     def blocks(self) -> Iterator[bytes]:
         """The file in blocks, reading data and supplying the zeros of holes."""
         size = self._before.st_size
-        if not self._sparse:
+        if not self.sparse:
             yield from self._span(0, size)
             return
         offset = 0

@@ -21,7 +21,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from resurgam.archive.entry import Entry, Kind, name_text, printable
+from resurgam.archive.entry import Entry, Identity, Kind, Offer, name_text, printable
 from resurgam.archive.names import check_path
 from resurgam.errors import FileSourceError, HostileError
 from resurgam.settings import FileTree
@@ -40,9 +40,9 @@ from resurgam.sources.entries import (
     open_regular,
 )
 from resurgam.sources.excludes import Excludes, Matcher
+from resurgam.sources.later import FOLDER_FLAGS, LaterFile, Told, TreeFolders
 
 _MAX_FAILURES = 20
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHER_KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",
@@ -137,6 +137,9 @@ class _Walk:
         self._bytes = 0
         self._skipped, self._excluded, self._vanished, self._changed = (NameList() for _ in range(4))
         self._warnings: list[str] = []
+        self._told = Told(
+            self._gone, self._failed, self._changed.add, self._grown, lambda: bool(self._failures), self._left_out
+        )
 
     def run(self, fd: int) -> TreeReport:
         """Walk the tree open at `fd`, which is closed on return."""
@@ -147,13 +150,12 @@ class _Walk:
                     f"The folder {self._tree.path} is one of Resurgam's own, so it can not be backed up.",
                     "Keep BACKUP_DIR out of BACKUP_FILE_TREES.",
                 )
-            self._enter(fd, self._top)
-            while self._levels:
-                level = self._levels[-1]
-                if level.names:
-                    self._visit(level, level.names.pop())
-                else:
-                    os.close(self._levels.pop().fd)
+            self._folders = TreeFolders(fd, self._top)
+            try:
+                self._walk(fd)
+                self._sink.settle()
+            finally:
+                self._folders.close()
         finally:
             for level in self._levels:
                 os.close(level.fd)
@@ -174,6 +176,15 @@ class _Walk:
             tuple(self._warnings),
         )
 
+    def _walk(self, fd: int) -> None:
+        self._enter(fd, self._top)
+        while self._levels:
+            level = self._levels[-1]
+            if level.names:
+                self._visit(level, level.names.pop())
+            else:
+                os.close(self._levels.pop().fd)
+
     def _enter(self, fd: int, path: bytes) -> None:
         """Add the folder open at `fd`, and stand in it."""
         try:
@@ -184,7 +195,7 @@ class _Walk:
             self._failed(path, error.strerror)
             return
         self._levels.append(_Level(fd, path, names))
-        self._add(self._owners.entry(path, Kind.FOLDER, status))
+        self._offer(self._owners.entry(path, Kind.FOLDER, status), status)
 
     def _visit(self, level: _Level, listed: bytes) -> None:
         name, kind = listed[:-2], listed[-1:]
@@ -214,7 +225,7 @@ class _Walk:
                 self._failed(path, error.strerror)
 
     def _folder(self, folder_fd: int, name: bytes, path: bytes) -> None:
-        fd = os.open(name, _FOLDER_FLAGS, dir_fd=folder_fd)
+        fd = os.open(name, FOLDER_FLAGS, dir_fd=folder_fd)
         if self._matcher.own_folder(os.fstat(fd)):
             os.close(fd)
             self._excluded.add(path)
@@ -225,7 +236,7 @@ class _Walk:
         status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             target = os.readlink(name, dir_fd=folder_fd)
-            self._add(self._owners.entry(path, Kind.SYMLINK, status, target))
+            self._offer(self._owners.entry(path, Kind.SYMLINK, status, target), status)
         else:
             self._vanished.add(path)
 
@@ -234,13 +245,27 @@ class _Walk:
         self._skipped.add(path, _OTHER_KINDS.get(stat.S_IFMT(mode), "neither file, folder nor link"))
 
     def _file(self, folder_fd: int, name: bytes, path: bytes) -> None:
+        status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no longer a regular file")
+        if self._left_out(name, path, status):
+            return
+        if status.st_nlink > 1:
+            self._file_of_many_names(folder_fd, name, path)
+            return
+        entry = self._owners.entry(path, Kind.FILE, status)
+        later = LaterFile(entry, self._folders, self._owners, self._told)
+        self._count(entry)
+        self._sink.offer(Offer(entry, Identity(status.st_ctime_ns, status.st_ino), later.read, later.changed))
+
+    def _file_of_many_names(self, folder_fd: int, name: bytes, path: bytes) -> None:
+        """Read it now: its further names refer to it, so that it must not turn out to be gone."""
         fd, status = open_regular(name, folder_fd)
         try:
-            if self._left_out(name, path, status) or self._failures or self._linked(path, status):
+            if self._left_out(name, path, status) or self._linked(path, status):
                 return
-            sparse = has_holes(fd, status)
-            content = Content(fd, status, sparse)
-            entry = self._owners.entry(path, Kind.FILE, status, sparse=sparse)
+            content = Content(fd, status, has_holes(fd, status))
+            entry = self._owners.entry(path, Kind.FILE, status, sparse=content.sparse)
             if status.st_size <= WHOLE_BYTES:
                 data = content.whole()
                 if content.error is None:
@@ -253,8 +278,7 @@ class _Walk:
                 self._changed.add(path)
         finally:
             os.close(fd)
-        if status.st_nlink > 1:
-            self._first[status.st_dev, status.st_ino] = (path, status.st_size, status.st_mtime_ns)
+        self._first[status.st_dev, status.st_ino] = (path, status.st_size, status.st_mtime_ns)
 
     def _left_out(self, name: bytes, path: bytes, status: os.stat_result) -> bool:
         """Files with secrets, by identity, and any `.env`, which the manual promises to leave out."""
@@ -281,9 +305,28 @@ class _Walk:
         if self._failures:
             return
         self._sink.add(entry, blocks)
+        self._count(entry)
+
+    def _offer(self, entry: Entry, status: os.stat_result) -> None:
+        """A folder or a symlink: what there is of it has been read."""
+        if not self._failures:
+            self._count(entry)
+            identity = Identity(status.st_ctime_ns, status.st_ino)
+            self._sink.offer(Offer(entry, identity, lambda: (entry, ()), lambda: False))
+
+    def _count(self, entry: Entry) -> None:
         self._counts[entry.kind] += 1
         self._bytes += entry.size
         self._progress(entry.size)
+
+    def _gone(self, entry: Entry) -> None:
+        """It was counted when it was seen."""
+        self._counts[entry.kind] -= 1
+        self._bytes -= entry.size
+        self._vanished.add(entry.path)
+
+    def _grown(self, size: int) -> None:
+        self._bytes += size
 
     def _failed(self, path: bytes, reason: str | None) -> None:
         self._failures.append(f"{printable(path)} ({reason})")

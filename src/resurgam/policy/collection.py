@@ -1,0 +1,117 @@
+"""What a prune of a repository removes: decisions without I/O (docs/ordering.md, sentences 53 to 61).
+
+Rules:
+1. A pack without a live chunk is removed.
+2. A pack of which a third or more is dead is rewritten: copying costs at most twice what it frees.
+3. Small packs are put together once there are sixteen of them; each daily backup of an application that hardly changes
+   leaves two.
+4. While another run may be under way, young packs that nothing refers to are left alone.
+5. Whoever would free more than a set share of everything is asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+# Intents and unreferenced packs younger than this make a prune patient.
+POLITE = timedelta(days=2)
+PATIENCE = timedelta(days=1)
+_DEAD_SHARE = 1 / 3
+_SMALL = 4 << 20
+_MANY_SMALL = 16
+# By how much this machine's clock and the store's may differ before no age is believed.
+_CLOCKS = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PackFacts:
+    """A listed pack without a tombstone: bytes in all and of its live blobs; its age by the store's clock."""
+
+    pack: bytes
+    size: int
+    live: int
+    age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPlan:
+    """`remove` hold nothing live; `rewrite` are copied first, `copied` bytes of them; `freed` bytes go in the end;
+    `total` bytes are listed; `spared` packs are left alone for runs that may be under way."""
+
+    remove: tuple[bytes, ...]
+    rewrite: tuple[bytes, ...]
+    copied: int
+    freed: int
+    total: int
+    spared: int
+
+    @property
+    def share(self) -> float:
+        """Which share of the repository goes."""
+        return self.freed / self.total if self.total else 0.0
+
+
+def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionPlan:
+    """The fate of each pack. `running`: another run's intent is younger than POLITE."""
+    remove: list[PackFacts] = []
+    rewrite: list[PackFacts] = []
+    small: list[PackFacts] = []
+    total = spared = 0
+    for pack in packs:
+        total += pack.size
+        if not pack.live:
+            if running and pack.age < POLITE:
+                spared += 1
+            else:
+                remove.append(pack)
+        elif (pack.size - pack.live) >= _DEAD_SHARE * pack.size:
+            rewrite.append(pack)
+        elif pack.size < _SMALL:
+            small.append(pack)
+    if len(small) >= _MANY_SMALL:
+        rewrite += small
+    copied = sum(pack.live for pack in rewrite)
+    freed = sum(pack.size for pack in (*remove, *rewrite)) - copied
+    names = tuple(pack.pack for pack in remove), tuple(pack.pack for pack in rewrite)
+    return CollectionPlan(*names, copied, freed, total, spared)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a tombstone was put, by every clock there is: seconds since 1970 by the store's and by the machine's that
+    put it, and seconds since that machine's boot, which `boot` names."""
+
+    stored_at: float
+    written_at: float
+    boot: str
+    since_boot: float
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The present moment by the same clocks."""
+
+    store: float
+    machine: float
+    boot: str
+    since_boot: float
+
+
+def grace(staleness: float, *, running: bool) -> timedelta:
+    """How long a tombstone must have stood before its pack may go."""
+    return max(timedelta(seconds=2 * staleness), PATIENCE if running else timedelta())
+
+
+def may_go(stamp: Stamp, now: Now, wait: timedelta) -> bool:
+    """Whether a tombstone has stood for `wait`, whatever was done to the clocks (sentence 56)."""
+    if not wait:
+        return True
+    seconds = wait.total_seconds()
+    if stamp.boot and stamp.boot == now.boot:
+        return now.since_boot - stamp.since_boot >= seconds
+    by_store, by_machine = now.store - stamp.stored_at, now.machine - stamp.written_at
+    if abs(by_store - by_machine) > _CLOCKS.total_seconds():
+        return False
+    return min(by_store, by_machine) >= seconds

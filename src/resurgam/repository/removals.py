@@ -1,0 +1,80 @@
+"""What was deleted on purpose: records of deletions and prunes (docs/repository-format.md, sentence 23)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from resurgam.errors import DamagedError, ObjectMissing
+from resurgam.repository.layout import RECORDS, id_of, index_key, manifest_key, outcome_key
+from resurgam.repository.sealing import Kind, Opener, Sealer
+from resurgam.stores.objects import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Removals:
+    """Ids of all that records name: these may be missing from listings, and count as gone."""
+
+    manifests: frozenset[bytes] = frozenset()
+    packs: frozenset[bytes] = frozenset()
+    indexes: frozenset[bytes] = frozenset()
+    records: tuple[bytes, ...] = field(default=())
+
+    def plus(
+        self, manifests: Iterable[bytes] = (), packs: Iterable[bytes] = (), indexes: Iterable[bytes] = ()
+    ) -> Removals:
+        return replace(
+            self,
+            manifests=self.manifests | frozenset(manifests),
+            packs=self.packs | frozenset(packs),
+            indexes=self.indexes | frozenset(indexes),
+        )
+
+
+def read_removals(store: ObjectStore, opener: Opener) -> Removals:
+    """All records there are. DamagedError if one is broken: what is missing could not be told from what is lost."""
+    found = Removals()
+    names = []
+    for stored in store.list(RECORDS):
+        record = id_of(stored.key)
+        if record is None:
+            continue
+        try:
+            raw = opener.open_text(Kind.RECORD, record, store.get(stored.key))
+        except ObjectMissing:
+            continue  # merged into another one, which is listed too or will be next time
+        names.append(record)
+        found = found.plus(*_ids(record, raw))
+    return replace(found, records=tuple(names))
+
+
+def encode_removal(sealer: Sealer, record: bytes, reason: str, removed: Removals) -> bytearray:
+    """A record's object."""
+    fields = {
+        "reason": reason,
+        "manifests": sorted(one.hex() for one in removed.manifests),
+        "packs": sorted(one.hex() for one in removed.packs),
+        "indexes": sorted(one.hex() for one in removed.indexes),
+    }
+    return sealer.seal_text(Kind.RECORD, record, json.dumps(fields, sort_keys=True).encode())
+
+
+def finish_removal(store: ObjectStore, manifests: Iterable[bytes], indexes: Iterable[bytes] = ()) -> None:
+    """Delete what a record names, as often as it takes; packs are the prune's to delete (sentence 55)."""
+    for manifest in manifests:
+        store.delete(manifest_key(manifest))
+        store.delete(outcome_key(manifest))
+    for index in indexes:
+        store.delete(index_key(index))
+
+
+def _ids(record: bytes, raw: bytes) -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes]]:
+    try:
+        fields = json.loads(raw)
+        manifests, packs, indexes = (
+            frozenset(bytes.fromhex(one) for one in fields[name]) for name in ("manifests", "packs", "indexes")
+        )
+    except (ValueError, TypeError, KeyError):
+        raise DamagedError(f"The record {record.hex()} of what was deleted is malformed.") from None
+    return manifests, packs, indexes

@@ -1,0 +1,218 @@
+"""A repository, open: its backups, and what it takes to read and write them.
+
+Opening believes nothing that is not authenticated, and touches nothing (docs/repository-format.md, sentences 2 and 7).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from resurgam.errors import DamagedError, NotFoundError, ObjectMissing, RepositoryError
+from resurgam.keys.secrets import ID, Secrets
+from resurgam.repository.index_set import IndexSet
+from resurgam.repository.layout import (
+    CONFIG,
+    MANIFESTS,
+    OUTCOMES,
+    id_of,
+    manifest_key,
+    new_id,
+    outcome_key,
+    record_key,
+)
+from resurgam.repository.manifests import ABANDONED, COMMITTED, Manifest
+from resurgam.repository.reader import RepositoryBackup
+from resurgam.repository.reading import ChunkReader
+from resurgam.repository.removals import Removals, encode_removal, finish_removal, read_removals
+from resurgam.repository.sealing import Kind, Opener, Sealer
+from resurgam.stores.objects import ObjectStore, StoredObject
+
+FORMAT, VERSION = "resurgam-repository", 1
+_MAX_CONFIG = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a repository says of itself in plain."""
+
+    id: bytes
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBackup:
+    """A committed backup: its manifest's id, and how the store shows that."""
+
+    id: bytes
+    manifest: Manifest
+    stored_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A committed manifest that does not open; `problem` is a sentence."""
+
+    id: bytes
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The manifests as one listing shows them, by their outcomes."""
+
+    committed: Mapping[bytes, StoredObject]
+    undecided: Mapping[bytes, StoredObject]
+    removed: Removals
+
+
+def read_config(store: ObjectStore) -> Config | None:
+    """The repository that the store holds, or None. RepositoryError if it is none of ours, or of a later version."""
+    try:
+        raw = store.get(CONFIG, 0, _MAX_CONFIG)
+    except ObjectMissing:
+        return None
+    try:
+        fields = json.loads(raw)
+        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+            raise ValueError("another format")
+        version = fields["version"]
+        config = Config(bytes.fromhex(fields["id"]), datetime.fromisoformat(fields["created"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise RepositoryError(
+            f"{store.url} holds a file `config`, but no repository of Resurgam; nothing was touched.",
+            "Check BACKUP_REPOSITORY; a repository needs a place of its own.",
+        ) from None
+    if version != VERSION:
+        raise RepositoryError(
+            f"The repository {store.url} has format {version}; this version of Resurgam knows format {VERSION}.",
+            "Install a newer version of Resurgam.",
+        )
+    if len(config.id) != ID:
+        raise RepositoryError(f"The repository {store.url} has a malformed id; nothing was touched.")
+    return config
+
+
+def write_config(store: ObjectStore, created: datetime) -> Config:
+    """Make a repository of an empty place. RepositoryError if anything of ours is there already."""
+    if read_config(store) is not None or next(iter(store.list()), None) is not None:
+        raise RepositoryError(
+            f"{store.url} is not empty; no repository was made there.",
+            "Name an empty folder or prefix. If it holds a repository already, nothing is to be done.",
+        )
+    config = Config(new_id(), created)
+    fields = {"format": FORMAT, "version": VERSION, "id": config.id.hex(), "created": created.isoformat()}
+    store.put(CONFIG, json.dumps(fields, indent=1).encode() + b"\n")
+    return config
+
+
+class Repository:
+    """One repository, opened with its keys. `cache`: a folder for what can be had again, or None."""
+
+    def __init__(self, store: ObjectStore, keys: Secrets, cache: Path | None = None) -> None:
+        self.store, self.keys, self.cache = store, keys, cache
+        self.opener = Opener(keys)
+        self._manifests: dict[bytes, Manifest] = {}
+        self._outcomes: dict[bytes, str] = {}
+
+    @classmethod
+    def open(cls, store: ObjectStore, unlock: Callable[[bytes], Secrets], cache: Path | None = None) -> Repository:
+        """Open the repository in a store; `unlock` gets its id. RepositoryError if there is none."""
+        config = read_config(store)
+        if config is None:
+            raise RepositoryError(
+                f"There is no repository in {store.url}; nothing was touched.",
+                "`resurgam init` makes one. If there should be one, check the path, the mount, the bucket.",
+            )
+        keys = unlock(config.id)
+        if keys.repository != config.id:
+            raise RepositoryError(f"The key is of another repository than {store.url}; nothing was touched.")
+        return cls(store, keys, cache)
+
+    @cached_property
+    def index(self) -> IndexSet:
+        """Where chunks lie."""
+        return IndexSet.load(self.store, self.opener, self.cache)
+
+    @cached_property
+    def reader(self) -> ChunkReader:
+        return ChunkReader(self.store, self.opener, self.index)
+
+    def manifest_path(self, manifest: bytes) -> str:
+        """What users see as a backup's address."""
+        return f"{self.store.url}/{manifest_key(manifest)}"
+
+    def standing(self) -> Standing:
+        """Which manifests there are, by a fresh listing. Outcomes first: what is committed then has its manifest."""
+        outcomes = {found: one for one in self.store.list(OUTCOMES) if (found := id_of(one.key)) is not None}
+        manifests = {found: one for one in self.store.list(MANIFESTS) if (found := id_of(one.key)) is not None}
+        removed = read_removals(self.store, self.opener)
+        committed, undecided = {}, {}
+        for manifest, stored in manifests.items():
+            if manifest in removed.manifests:
+                continue
+            outcome = self.outcome(manifest) if manifest in outcomes else None
+            if outcome == COMMITTED:
+                committed[manifest] = stored
+            elif outcome is None:
+                undecided[manifest] = stored
+        return Standing(committed, undecided, removed)
+
+    def outcome(self, manifest: bytes) -> str | None:
+        """How a manifest ended; None if that is open. DamagedError if its outcome is neither of the two."""
+        known = self._outcomes.get(manifest)
+        if known is not None:
+            return known
+        try:
+            raw = self.store.get(outcome_key(manifest))
+        except ObjectMissing:
+            return None
+        try:
+            outcome = json.loads(self.opener.open_text(Kind.OUTCOME, manifest, raw))["outcome"]
+        except (ValueError, TypeError, KeyError):
+            outcome = None
+        if outcome not in (COMMITTED, ABANDONED):
+            raise DamagedError(f"The outcome of the manifest {manifest.hex()} is malformed.")
+        self._outcomes[manifest] = outcome
+        return str(outcome)
+
+    def manifest(self, manifest: bytes) -> Manifest:
+        """A manifest, opened. DamagedError, ObjectMissing, KeyRefused."""
+        known = self._manifests.get(manifest)
+        if known is None:
+            raw = self.store.get(manifest_key(manifest))
+            known = Manifest.decode(self.opener.open_text(Kind.MANIFEST, manifest, raw))
+            self._manifests[manifest] = known
+        return known
+
+    def backups(self) -> tuple[list[StoredBackup], list[Unreadable]]:
+        """The committed backups, in no order; and manifests that do not open, which somebody must be told of."""
+        found, unreadable = [], []
+        for manifest, stored in self.standing().committed.items():
+            try:
+                found.append(StoredBackup(manifest, self.manifest(manifest), stored.stored_at))
+            except ObjectMissing:
+                continue  # deleted since it was listed
+            except DamagedError as error:
+                unreadable.append(Unreadable(manifest, error.message))
+        return found, unreadable
+
+    def open_backup(self, backup: StoredBackup) -> RepositoryBackup:
+        """A backup, to be read like an archive."""
+        return RepositoryBackup(backup.manifest, self.manifest_path(backup.id), self.reader)
+
+    def delete(self, manifests: list[bytes], reason: str = "delete") -> None:
+        """Delete backups (docs/ordering.md, 51). NotFoundError if one is not there; nothing is deleted then."""
+        standing = self.standing()
+        if missing := [one for one in manifests if one not in standing.committed]:
+            raise NotFoundError(f"There is no backup with the manifest {missing[0].hex()} in {self.store.url}.")
+        record, removed = new_id(), Removals(frozenset(manifests))
+        self.store.put(record_key(record), encode_removal(Sealer(self.keys), record, reason, removed))
+        finish_removal(self.store, manifests)
+        for one in manifests:
+            self._manifests.pop(one, None)
+            self._outcomes.pop(one, None)

@@ -1,0 +1,181 @@
+"""One backup into a repository, from the intent to the commit (docs/ordering.md, sentences 41 to 48)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from resurgam.errors import DamagedError, ObjectExists, ResurgamError, StorageError
+from resurgam.repository.known import KnownRecords
+from resurgam.repository.layout import id_of, intent_key, manifest_key, new_id, outcome_key
+from resurgam.repository.manifests import ABANDONED, COMMITTED, Head, Manifest
+from resurgam.repository.packing import PACK_SIZE, Packing, Sort
+from resurgam.repository.reading import ChunkReader
+from resurgam.repository.repository import Repository, StoredBackup
+from resurgam.repository.sealing import Kind, Sealer
+from resurgam.repository.writer import RepositoryWriter
+
+# How often a run copies chunks out of packs that were tombstoned meanwhile, before it gives up.
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a manifest says that the stream does not."""
+
+    name: str
+    app: str
+    taken_at: datetime
+    sequence: int
+    ring: int
+    host: str
+    version: str
+
+
+class RepositoryRun:
+    """A backup on its way: `writer` takes the entries, `commit` makes it a backup."""
+
+    def __init__(self, repository: Repository, sealer: Sealer, packing: Packing, writer: RepositoryWriter) -> None:
+        self._repository, self._sealer = repository, sealer
+        self._packing = packing
+        self.writer = writer
+        self.committed: bytes | None = None
+
+    def commit(self, about: About, metadata: bytes) -> bytes:
+        """Put manifest and outcome; answers the manifest's id. The writer has finished.
+
+        StorageError, DamagedError if the backup could not be committed: it does not exist then.
+        """
+        manifest_id, known = new_id(), tuple(self._repository.standing().committed)
+        manifest = Manifest(self._head(about, known), metadata, bytes(self.writer.list_chunks))
+        try:
+            sealed = self._sealer.seal_text(Kind.MANIFEST, manifest_id, manifest.encode())
+            self._repository.store.put(manifest_key(manifest_id), sealed)
+            self._settle_packs()
+            self._decide(manifest_id, COMMITTED)
+        except BaseException:
+            with contextlib.suppress(ResurgamError):  # a sweep does it else (sentence 47)
+                self._decide(manifest_id, ABANDONED)
+            raise
+        self.committed = manifest_id
+        return manifest_id
+
+    def _head(self, about: About, known: tuple[bytes, ...]) -> Head:
+        totals = self.writer.totals
+        return Head(
+            name=about.name,
+            app=about.app,
+            taken_at=about.taken_at,
+            sequence=about.sequence,
+            stream=totals.stream,
+            entries=totals.entries,
+            files=totals.files,
+            content=totals.content,
+            stored=totals.stored,
+            added=self._packing.added,
+            list_length=self.writer.list_length,
+            metadata_at=totals.metadata_at,
+            metadata_length=totals.metadata_length,
+            indexes=tuple(self._packing.indexes),
+            packs=tuple(self._packing.written),
+            known=known,
+            ring=about.ring,
+            host=about.host,
+            version=about.version,
+        )
+
+    def _settle_packs(self) -> None:
+        """Until all that the backup needs lies in packs that stay: copy what lies in others only (sentence 45)."""
+        index = self._repository.index
+        for _ in range(_ATTEMPTS):
+            index.reload()
+            needed = self._packing.used | set(self._packing.written)
+            doubtful = {pack for pack in needed if pack not in index.packs or index.packs[pack].tombstoned}
+            if not doubtful:
+                return
+            self._copy_out()
+            self._packing.used -= doubtful
+        raise StorageError(
+            f"Packs were removed from {self._repository.store.url} as fast as this backup copied out of them; it was "
+            "not taken. Earlier backups are untouched.",
+            "Let the prune of the other machine end, then take the backup again.",
+        )
+
+    def _copy_out(self) -> None:
+        """Write anew every chunk of the backup that no pack holds that stays."""
+        reader = ChunkReader(self._repository.store, self._sealer.opener, self._repository.index)
+        for name, length, sort in self._needed():
+            if self._packing.reuse([name]) is not None:
+                continue
+            try:
+                (chunk,) = reader.chunks([(name, length)])
+            except DamagedError:
+                raise StorageError(
+                    f"A pack that this backup needs was removed from {self._repository.store.url} while it ran; it was "
+                    "not taken. Earlier backups are untouched.",
+                    "Take the backup again.",
+                ) from None
+            self._packing.take(name, length, chunk.member, sort)
+        self._packing.flush()
+
+    def _needed(self) -> Iterator[tuple[bytes, int, Sort]]:
+        for name, length in self.writer.content_chunks():
+            yield name, length, "content"
+        for name, length in Manifest.chunks_of(self.writer.list_chunks):
+            yield name, length, "list"
+
+    def _decide(self, manifest: bytes, outcome: str) -> None:
+        text = json.dumps({"outcome": outcome}).encode()
+        try:
+            key = outcome_key(manifest)
+            self._repository.store.put(key, self._sealer.seal_text(Kind.OUTCOME, manifest, text))
+        except ObjectExists:
+            if self._repository.outcome(manifest) != outcome:
+                raise StorageError(
+                    "Another machine gave this backup up for dead before it could be committed; it was not taken.",
+                    "Take it again. If this machine had slept for a day, that is why; else check the clocks.",
+                ) from None
+
+
+@contextmanager
+def backing_up(
+    repository: Repository,
+    name: str,
+    *,
+    mtime_ns: int,
+    now_ns: int,
+    last: StoredBackup | None,
+    read_all: bool = False,
+    scratch: Path | None = None,
+    pack_size: int = PACK_SIZE,
+) -> Iterator[RepositoryRun]:
+    """A run that is to be committed within the block. `last`: the backup whose files need not be read again if they are
+    the same; `scratch`: a folder for files without names."""
+    sealer = Sealer(repository.keys)
+    intent = new_id()
+    note = json.dumps({"name": name}).encode()
+    repository.store.put(intent_key(intent), sealer.seal_text(Kind.INTENT, intent, note))
+    known = KnownRecords(scratch)
+    try:
+        if last is not None and not read_all:
+            with contextlib.suppress(ResurgamError):  # then everything is read
+                known.fill(repository.open_backup(last).list_blocks())
+        packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
+        writer = RepositoryWriter(packing, name, mtime_ns=mtime_ns, now_ns=now_ns, known=known, scratch=scratch)
+        with writer:
+            yield RepositoryRun(repository, sealer, packing, writer)
+    finally:
+        known.close()
+        with contextlib.suppress(StorageError):  # a hint only, which ends by its age
+            repository.store.delete(intent_key(intent))
+
+
+def intents(repository: Repository) -> list[tuple[bytes, float]]:
+    """The runs that say they are under way, and since when by the store's clock."""
+    found = ((id_of(one.key), one.stored_at) for one in repository.store.list("intents/"))
+    return [(name, since) for name, since in found if name is not None]
