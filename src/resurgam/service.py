@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +31,8 @@ from resurgam.jobs.ended import (
 from resurgam.jobs.kept import Keeping
 from resurgam.jobs.line import in_line
 from resurgam.jobs.recorded import Asked, Boundary
+from resurgam.operations.archive_holdings import ArchiveHoldings
+from resurgam.operations.holdings import Holdings
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress, Silent
 from resurgam.runlog import RunLog
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from resurgam.jobs.announce import Announcer, Kept
     from resurgam.operations.backup import Application, BackupResult
     from resurgam.operations.deletion import DeleteResult
-    from resurgam.operations.doctor import Check
     from resurgam.operations.drill import DrillResult
     from resurgam.operations.health import Folders
     from resurgam.operations.listing import Listing
@@ -105,27 +106,34 @@ class Service:
         return BackupFolder(self.settings.backup_dir)
 
     @cached_property
+    def holdings(self) -> Holdings:
+        return ArchiveHoldings(self.folder)
+
+    @cached_property
     def remote(self) -> RemoteFolder | None:
         path = self.settings.remote_backup_path
         return RemoteFolder(path) if self.settings.remote_backup_enabled and path is not None else None
 
     @cached_property
     def inventory(self) -> Inventory:
-        return Inventory(self.folder, self.remote, Catalog.open(self.settings.backup_dir / CATALOG_NAME))
+        return self._inventory(Catalog.open(self.settings.backup_dir / CATALOG_NAME))
+
+    def _inventory(self, catalog: Catalog) -> Inventory:
+        return Inventory(self.folder, self.holdings, self.remote, catalog)
 
     @cached_property
     def listing(self) -> Listing:
         """The backups for a process that is asked often."""
         from resurgam.operations.listing import Listing
 
-        return Listing(Inventory(self.folder, self.remote, self.inventory.catalog), self.clock)
+        return Listing(self._inventory(self.inventory.catalog), self.clock)
 
     def on_behalf_of(self, asked: Asked) -> Service:
         """The same open parts, for a job that somebody else asked for; not to be closed."""
         other = copy.copy(self)
         other.asked = asked
         # It notes what it could read: each job has its own.
-        other.inventory = Inventory(self.folder, self.remote, self.inventory.catalog)
+        other.inventory = self._inventory(self.inventory.catalog)
         return other
 
     @cached_property
@@ -211,13 +219,12 @@ class Service:
 
     def verify(self, name: str) -> VerifyResult:
         """Check every byte of a backup's best copy."""
-        from resurgam.archive.opening import open_archive
         from resurgam.operations.verify import verify
 
         def run(progress: Progress) -> VerifyResult:
             self.inventory.refresh()
             record = self.inventory.find(name)
-            with open_archive(self.inventory.path_of(record)) as archive:
+            with self.inventory.open(record) as archive:
                 return verify(archive, progress)
 
         if not self.folder.is_writable and self.asked.job_id is None:
@@ -289,7 +296,7 @@ class Service:
         def run(progress: Progress) -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
-                agree = clocks_agree(self.clock, self.folder, self.server)
+                agree = clocks_agree(self.clock, self.holdings.time, self.server)
                 parts = (self.inventory, self.retention, self.state, self.clock.now())
                 return prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
 
@@ -304,18 +311,6 @@ class Service:
         (self.state.unpin if remove else self.state.pin)(record.name)
         return record.name
 
-    def set_up(self) -> Iterator[str]:
-        """Make the folders ready: BACKUP_DIR, the state, the remote folder's marker; a sentence for each."""
-        from resurgam.operations.set_up import set_up
-
-        return set_up(self.folder, lambda: self.state, self.remote)
-
-    def doctor(self) -> tuple[Check, ...]:
-        """Look at everything that backups and restores need; nothing is changed."""
-        from resurgam.operations.doctor import Doctor
-
-        return Doctor(self.settings, self.server, self.clock, lambda: self.inventory, lambda: self.state).examine()
-
     def health(self) -> HealthReport:
         """How the backups stand, with reasons and figures. What is broken is a reason, not an error."""
         from resurgam.operations.health import gather_health
@@ -324,13 +319,6 @@ class Service:
         now = self.clock.now()
         facts = gather_health(self.settings, self.folders.look(), lambda: self.state, self.plans, now)
         return assess(facts, self.settings.health, now)
-
-    def schedule(self) -> list[dict[str, Any]]:
-        """What is scheduled: each task's next run, and what became of the last (`jobs.schedule.upcoming`)."""
-        from resurgam.jobs.schedule import upcoming
-
-        state = self.state if self.plans and self.settings.backup_state_file.exists() else None
-        return upcoming(self.plans, state, self.clock.now(), enabled=self.settings.backup_enabled)
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know besides the result."""
@@ -361,7 +349,7 @@ class Service:
     def recorded(
         self, kind: str, target: str, run: Callable[[Progress], Result], ended: Callable[[Result], Ended], *, wait: bool
     ) -> Result:
-        """Run what another module of the service does (`keeping.py`), as a job."""
+        """Run what another module of the service does (`keeping.py`, …), as a job."""
         return self._recorded(kind, target, self._in_line(run, wait), ended)
 
     def _in_line(self, run: Callable[[Progress], Result], wait: bool) -> Callable[[Progress], Result]:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from resurgam import readiness
 from resurgam.jobs.loop import Loop
 from resurgam.jobs.runner import Runner
 from resurgam.jobs.schedule import ScheduleChore
@@ -39,7 +40,7 @@ def test_a_backup_is_taken_verified_and_drilled_by_itself(database: Database, tm
         told = {job.kind: (job.origin, job.state) for job in service.state.jobs.latest()}
         assert told == dict.fromkeys(("backup", "verify", "drill"), ("schedule", "ok"))
         assert ended == len(service.state.jobs.latest()) == 3
-        shown = {one["task"]: one for one in service.schedule()}
+        shown = {one["task"]: one for one in readiness.schedule(service)}
         outcomes = {task: one["last_outcome"] for task, one in shown.items()}
         assert outcomes == {"backup": "ok", "verify": "ok", "drill": "ok"}
         assert "T02:00:00+09:00" in shown["backup"]["last_slot"]

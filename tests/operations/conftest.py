@@ -26,7 +26,7 @@ def whole(pg16: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
     scene = scene_for(made, tmp_path_factory.mktemp("whole")).make()
     with scene.service() as service:
         taken = service.backup()
-    yield scene, taken.archive_path
+    yield scene, Path(taken.archive_path)
     drop_database(pg16, made.name)
 
 

@@ -36,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made = create_database(server)
         scene = scene_for(made, tmp_path_factory.mktemp("world")).make(reports=20)
         with scene.service() as service:
-            archive = service.backup().archive_path
+            archive = Path(service.backup().archive_path)
         scene.administer("CHECKPOINT")
         yield World(scene, archive, scene.seen())
 

@@ -229,7 +229,7 @@ def test_rows_and_files_that_come_during_the_backup(scene: Scene) -> None:
     try:
         time.sleep(0.1)
         with scene.service() as service:
-            archive = service.backup().archive_path
+            archive = Path(service.backup().archive_path)
     finally:
         stop.set()
         writer.join()

@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_earlier_backups_whole(scene: Scene, size: int) -> No
     """BACKUP_DIR is a small disk: wherever it gets full, the run fails, and its partial file is gone."""
     (scene.app / "uploads/noise.bin").write_bytes(os.urandom(2 << 20))
     with scene.service() as service:
-        good = service.backup().archive_path
+        good = Path(service.backup().archive_path)
     kept = scene.root / "kept.tar.gz"
     good.rename(kept)
 

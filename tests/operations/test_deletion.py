@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from resurgam import readiness
 from resurgam.errors import NotFoundError, StorageError, UsageError
 from tests.clusters import Database
 from tests.operations.scene import Scene, scene_for
@@ -20,7 +21,7 @@ def scene(database: Database, tmp_path: Path) -> Scene:
     made.app.mkdir()
     made.execute("CREATE TABLE t AS SELECT generate_series(1, 100) AS id")
     with made.service() as service:
-        list(service.set_up())
+        list(readiness.set_up(service))
     return made
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from resurgam import readiness
 from resurgam.clock import Clock, SystemClock
 from resurgam.operations.doctor import Check
 from resurgam.service import Service
@@ -45,7 +46,7 @@ def examine_at(scene: Scene, clock: Clock, /, **changes: str | None) -> dict[str
     found: dict[str, list[Check]] = {}
     with Service.from_environment(scene.environment(**changes)) as service:
         service.clock = clock
-        for check in service.doctor():
+        for check in readiness.doctor(service):
             found.setdefault(check.name, []).append(check)
     return found
 
@@ -164,5 +165,5 @@ def test_a_remote_disk_that_is_not_mounted(scene: Scene) -> None:
     remote = {"REMOTE_BACKUP_ENABLED": "true", "REMOTE_BACKUP_PATH": str(scene.folder / "remote")}
     assert statuses(examine(scene, **remote)["remote folder"]) == ["problem"]
     with Service.from_environment(scene.environment(**remote)) as service:
-        list(service.set_up())
+        list(readiness.set_up(service))
     assert statuses(examine(scene, **remote)["remote folder"]) == ["ok"]

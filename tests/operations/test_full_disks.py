@@ -31,7 +31,7 @@ def world(pg16: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
     made = create_database(pg16)
     scene = scene_for(made, tmp_path_factory.mktemp("world")).make(reports=20)
     with scene.service() as service:
-        archive = service.backup().archive_path
+        archive = Path(service.backup().archive_path)
     yield World(scene, archive, scene.seen())
     forget_kept(scene)
     drop_database(pg16, made.name)

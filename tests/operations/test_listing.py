@@ -12,6 +12,7 @@ import pytest
 
 from resurgam.catalog.catalog import Catalog
 from resurgam.errors import NotFoundError, UsageError
+from resurgam.operations.archive_holdings import ArchiveHoldings
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.listing import Listing
 from resurgam.stores.folder import BackupFolder
@@ -44,8 +45,9 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def listing(places: tuple[Path, Path], clock: SkippingClock) -> Iterator[Listing]:
+    folder = BackupFolder(places[0])
     with Catalog.open(places[0].parent / "catalog.sqlite") as catalog:
-        yield Listing(Inventory(BackupFolder(places[0]), RemoteFolder(places[1]), catalog), clock)
+        yield Listing(Inventory(folder, ArchiveHoldings(folder), RemoteFolder(places[1]), catalog), clock)
 
 
 def _names(listing: Listing) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from resurgam import readiness
 from resurgam.operations.restore import Parts
 from tests.clusters import Database
 from tests.operations.namespaces import in_child, mount, needs_mounts
@@ -24,7 +25,7 @@ def scene(database: Database, tmp_path: Path) -> Scene:
     made.app.mkdir()
     made.execute("CREATE TABLE t AS SELECT generate_series(1, 100) AS id")
     with made.service() as service:
-        list(service.set_up())
+        list(readiness.set_up(service))
     return made
 
 

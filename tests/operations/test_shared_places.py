@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from resurgam import readiness
 from resurgam.catalog.catalog import Catalog, Description, StoredFile
 from resurgam.catalog.facts import LARGEST_SEQUENCE, facts_of
+from resurgam.operations.archive_holdings import ArchiveHoldings
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.recovery import recover_restores
 from resurgam.operations.swap_paths import discard_staging
@@ -69,7 +71,8 @@ def test_a_sweep_of_the_remote_folder_leaves_other_applications_copies_alone(tmp
 def test_an_archive_that_could_not_be_read_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "radiology_backup_20250101_000000"
     (tmp_path / f"{name}.tar.gz").write_bytes(b"\x1f\x8b\x08 and no archive")
-    inventory = Inventory(BackupFolder(tmp_path), None, Catalog.open(tmp_path / "catalog.sqlite"))
+    folder = BackupFolder(tmp_path)
+    inventory = Inventory(folder, ArchiveHoldings(folder), None, Catalog.open(tmp_path / "catalog.sqlite"))
     pread = os.pread
 
     def stalled(*details: int) -> bytes:
@@ -126,7 +129,7 @@ def test_a_foreign_archive_whose_copy_was_cut_is_copied_again(database: Database
     scene.more |= {"BACKUP_CONFIG_FILES": "none", "BACKUP_FILE_TREES": "none", "BACKUP_RETENTION_DAYS": "9999"}
     scene.app.mkdir()
     with scene.service() as service:
-        list(service.set_up())
+        list(readiness.set_up(service))
         with tarfile.open(scene.backups / f"{name}.tar.gz", "w:gz") as archive:
             content = json.dumps({"backup_name": name}).encode()
             for path, data in (

@@ -65,7 +65,7 @@ def test_a_dead_remote_mount_makes_a_backup_degraded_and_no_more(small: Scene) -
     remote = small.root / ("a" * 300)
     with small.service(REMOTE_BACKUP_ENABLED="true", REMOTE_BACKUP_PATH=str(remote)) as service:
         taken = service.backup()
-        assert taken.archive_path.exists() and len(taken.failures) == 1
+        assert Path(taken.archive_path).exists() and len(taken.failures) == 1
         assert [one["backup_name"] for one in service.list_backups()] == [taken.name]
         (small.app / "uploads" / "scan.txt").unlink()
         service.restore(taken.name, FILES)

@@ -30,7 +30,7 @@ def taken(pg16: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
     made = clusters.create_database(pg16)
     scene = scene_for(made, tmp_path_factory.mktemp("verify")).make(reports=10)
     with scene.service() as service:
-        archive = service.backup().archive_path
+        archive = Path(service.backup().archive_path)
     yield scene, archive
     clusters.drop_database(pg16, made.name)
 

@@ -119,7 +119,7 @@ def test_the_pinned_settings_hold_whatever_the_environment_says(scene: Scene) ->
         "INSERT INTO moments VALUES ('2025-01-04 14:30:22+00', '\\xdeadbeef', 0.1::float8 + 0.2, '1 day 2 hours')",
     )
     with scene.service(**more) as service:
-        archive = service.backup().archive_path
+        archive = Path(service.backup().archive_path)
     dump = subprocess.run(["tar", "xzOf", archive, "--wildcards", "*/database_*"], check=True, capture_output=True)
     assert b"2025-01-04 14:30:22+00\t\\\\xdeadbeef\t0.30000000000000004\t1 day 02:00:00\n" in dump.stdout
 

@@ -20,7 +20,6 @@ from resurgam.api.errors import Answer, Refusal
 from resurgam.api.routing import Operation, Routes
 from resurgam.api.runtime import slowly
 from resurgam.api.schemas import Contents
-from resurgam.archive.opening import open_archive
 from resurgam.errors import DamagedError, NotFoundError, StorageError
 from resurgam.operations.browse import browse
 from resurgam.stores.listing import SUFFIX
@@ -46,7 +45,7 @@ async def contents(
 
     def look() -> dict[str, Any]:
         record = runtime.listing.find(backup_name)
-        with open_archive(runtime.service.inventory.path_of(record)) as archive:
+        with runtime.service.inventory.open(record) as archive:
             page = browse(archive, path, limit, cursor)
         return {
             "backup_name": record.name,
@@ -65,7 +64,9 @@ async def download(request: Request, backup_name: Name) -> Response:
 
     def opened() -> tuple[io.FileIO, os.stat_result, str]:
         record = runtime.listing.find(backup_name)
-        file = _open(runtime.service.inventory.path_of(record))
+        path = runtime.service.inventory.file_of(record)
+        assert path is not None
+        file = _open(path)
         return file, os.fstat(file.fileno()), record.name
 
     file, status, name = await slowly(opened)

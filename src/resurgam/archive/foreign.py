@@ -31,7 +31,7 @@ class ForeignArchive:
     foreign = True
 
     def __init__(self, file: ArchiveFile, name: str) -> None:
-        self.path, self.name, self.size = file.path, name, file.size
+        self.place, self.name, self.size = str(file.path), name, file.size
         self._file = file
 
     def close(self) -> None:

@@ -1,8 +1,11 @@
-"""Finds out what a file is, and opens it: an archive of ours, a foreign one, or something to refuse."""
+"""Finds out what a file is, and opens it: an archive of ours, a foreign one, or something to refuse.
+
+Operations read backups by what is declared here, wherever these lie.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -11,6 +14,7 @@ from resurgam.archive.entry import Entry
 from resurgam.archive.footer import MARK_READ, marked_version, require_known
 from resurgam.archive.foreign import ForeignArchive
 from resurgam.archive.gpg import GpgFile
+from resurgam.archive.index import IndexedEntry
 from resurgam.archive.reader import NativeArchive
 from resurgam.archive.sealing import NO_KEYS, ArchiveKeys
 from resurgam.archive.stored import ArchiveFile, StoredFile
@@ -20,22 +24,46 @@ SUFFIX = ".tar.gz"
 SEALED = {"age": f"{SUFFIX}.age", "gpg": f"{SUFFIX}.gpg"}
 
 
-class Archive(Protocol):
-    """What operations need of an archive, ours or foreign."""
+class IndexedArchive(Protocol):
+    """A backup with an index, by which any part of it is read without the rest: an archive of ours, or a repository's.
+
+    Every byte that comes out was checked. `place` is where it lies, as results show it; `size` in bytes.
+    """
 
     name: str
-    path: Path
+    place: str
     size: int
 
     @property
     def foreign(self) -> bool: ...
-    def metadata(self) -> dict[str, Any]: ...
-    def entries(self) -> Iterator[Entry]: ...
-    def contents(self, wanted: Callable[[Entry], bool]) -> Iterator[tuple[Entry, Iterator[bytes]]]: ...
-    def walk(self) -> Iterator[tuple[Entry, Iterator[bytes]]]: ...
+    @property
+    def digest(self) -> str:
+        """In hexadecimal; stands for the whole content."""
+
+    def metadata(self) -> dict[str, Any]:
+        """The content of backup_metadata.json, which must be this backup's."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry below the top folder, names checked; no content is read."""
+
+    def contents(self, wanted: Callable[[Entry], bool]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+        """The wanted entries in the stream's order with their bytes; only these are read."""
+
+    def walk(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+        """Everything, the tar stream parsed by itself and equal to the index."""
+
+    def find(self, path: bytes) -> IndexedEntry | None:
+        """The entry of that path, and where its content begins in the tar stream."""
+
+    def read(self, offset: int, length: int) -> Generator[bytes, None, None]:
+        """Bytes of the tar stream; several threads may read at the same time."""
+
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *details: Any) -> None: ...
+
+
+Archive = IndexedArchive | ForeignArchive
 
 
 def open_archive(path: Path, keys: ArchiveKeys = NO_KEYS) -> NativeArchive | ForeignArchive:

@@ -26,7 +26,7 @@ class NativeArchive(IndexedBackup):
 
     def __init__(self, file: ArchiveFile, name: str) -> None:
         super().__init__(name)
-        self.path, self.size = file.path, file.size
+        self.place, self.size = str(file.path), file.size
         self._file = file
         tail = file.read(max(0, self.size - LENGTH), LENGTH)
         self._footer = Footer.decode(tail, self.size)

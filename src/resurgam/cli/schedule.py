@@ -17,9 +17,11 @@ def schedule(json: JsonOption = False) -> int:
 
     Whether the service runs or not.
     """
+    from resurgam import readiness
+
     face = Face(json)
     with face.service() as service:
-        tasks = service.schedule()
+        tasks = readiness.schedule(service)
         enabled = service.settings.backup_enabled
     face.answer(tasks, "" if json else _text(tasks, enabled))
     return exits.OK

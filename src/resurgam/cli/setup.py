@@ -33,9 +33,11 @@ def init(json: JsonOption = False) -> int:
     BACKUP_DIR and the state file are made, and REMOTE_BACKUP_PATH gets the marker file that says that its disk is
     mounted. Harmless again.
     """
+    from resurgam import readiness
+
     face = Face(json)
     with face.service() as service:
-        steps = list(service.set_up())
+        steps = list(readiness.set_up(service))
     face.answer({"success": True, "steps": steps}, "\n".join(steps))
     return exits.OK
 
@@ -46,12 +48,13 @@ def doctor(json: JsonOption = False) -> int:
     Settings, connection, client tools, permissions, space, clocks, and what earlier restores left. Changes nothing.
     Exits 1 if there is a problem.
     """
+    from resurgam import readiness
     from resurgam.operations.doctor import Check
 
     face = Face(json)
     try:
         with face.service() as service:
-            checks = service.doctor()
+            checks = readiness.doctor(service)
     except SettingsError as error:
         checks = (Check("settings", "problem", error.message, error.hint),)
     problems = [check for check in checks if check.status == "problem"]

@@ -5,7 +5,6 @@ The order is docs/ordering.md's, sentences 1 to 14.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 from blake3 import blake3
 
 from resurgam import __version__
-from resurgam.archive.sinks import PlainSink
-from resurgam.archive.writer import ArchiveWriter
 from resurgam.catalog.catalog import BackupCopy, BackupRecord
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
 from resurgam.operations.clocks import DIFFER, TOLERANCE
+from resurgam.operations.holdings import BackupWriter
 from resurgam.operations.hooks import HookedRun
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.metadata import Captured, build_metadata
@@ -72,7 +70,7 @@ class BackupResult:
     """A backup that is published. `failures` are what makes the run degraded; the backup itself is whole."""
 
     name: str
-    archive_path: Path
+    archive_path: str
     size: int
     metadata: dict[str, Any]
     seconds: float
@@ -85,7 +83,7 @@ class BackupResult:
         return {
             "success": True,
             "backup_name": self.name,
-            "archive_path": str(self.archive_path),
+            "archive_path": self.archive_path,
             "size_mb": megabytes(self.size),
             "size_bytes": self.size,
             "seconds": round(self.seconds, 3),
@@ -148,7 +146,7 @@ def back_up(
         pruned = prune(inventory, retention, state, clock.now(), clocks_agree=taken.clocks_agree)
     return BackupResult(
         name=taken.name,
-        archive_path=folder.archive_path(taken.name),
+        archive_path=inventory.holdings.place_of(taken.name),
         size=taken.size,
         metadata=inventory.catalog.metadata(taken.name) or {},
         seconds=clock.monotonic() - started,
@@ -173,7 +171,6 @@ def take(
     """Take one backup and publish it; nothing is copied or pruned. The caller holds the folder's lock, and `holder` the
     application's. Raises as `back_up` does.
     """
-    folder = inventory.folder
     inventory.refresh()
     name, taken_at = _free_name(application.name, inventory, clock)
     mtime_ns = int(taken_at.timestamp()) * 1_000_000_000
@@ -181,27 +178,22 @@ def take(
     tools = find_clients(holder.info.server_version, pg_bin, path)
     hooked = HookedRun(hooks, application.server.environment, progress, name)
     run = _Run(application, tools, limits, clock, progress, hooked)
-    with (
-        hooked.around(),
-        folder.create(name) as partial,
-        ArchiveWriter(PlainSink(partial.fd), name, mtime_ns=mtime_ns) as writer,
-    ):
-        captured = run.capture(holder, writer, name, mtime_ns)
+    with hooked.around(), inventory.holdings.writing(name, mtime_ns) as draft:
+        captured = run.capture(holder, draft.writer, name, mtime_ns)
         metadata = build_metadata(
             name,
             taken_at,
             inventory.catalog.next_sequence(),
             __version__,
             captured,
-            writer.total_files,
-            writer.content_bytes,
+            draft.writer.total_files,
+            draft.writer.content_bytes,
         )
         progress.phase("Checking what was stored")
-        size = writer.finish(metadata, mtime_ns)
-        agree = run.clocks_agree(os.fstat(partial.fd).st_mtime)
-        partial.publish()
+        held = draft.commit(metadata)
+    agree = run.clocks_agree(held.stored_at)
     inventory.refresh()
-    return Taken(name, size, captured.warnings, tuple(hooked.failures), agree)
+    return Taken(name, held.size, captured.warnings, tuple(hooked.failures), agree)
 
 
 @dataclass(slots=True)
@@ -216,7 +208,7 @@ class _Run:
     hooked: HookedRun
     server_skew: timedelta = timedelta()
 
-    def capture(self, holder: Connection, writer: ArchiveWriter, name: str, mtime_ns: int) -> Captured:
+    def capture(self, holder: Connection, writer: BackupWriter, name: str, mtime_ns: int) -> Captured:
         """Configuration, database, files, in the stream's order. SourceError if one of them is not whole."""
         application = self.application
         with self.hooked.around("config"):
@@ -244,7 +236,7 @@ class _Run:
         warnings = (*config.warnings, *(w for tree in trees for w in tree.warnings), *database.warnings)
         return Captured(database, config, trees, warnings)
 
-    def _capture_database(self, holder: Connection, writer: ArchiveWriter, name: str) -> DatabaseReport:
+    def _capture_database(self, holder: Connection, writer: BackupWriter, name: str) -> DatabaseReport:
         """With a new snapshot each time that somebody came between its locks and pg_dump's, and goes first."""
         for _ in range(_SNAPSHOTS):
             with exported_snapshot(holder, self.application.server, self.limits.lock) as snapshot:
@@ -271,9 +263,9 @@ class _Run:
         )
 
     def clocks_agree(self, stored_at: float) -> bool:
-        """Whether this machine, the server and the folder (it stored something at `stored_at`) are within an hour."""
-        folder_skew = abs(timedelta(seconds=stored_at - self.clock.now().timestamp()))
-        return max(self.server_skew, folder_skew) <= TOLERANCE
+        """Whether this machine, the server and where the backup was stored at `stored_at` are within an hour."""
+        stored_skew = abs(timedelta(seconds=stored_at - self.clock.now().timestamp()))
+        return max(self.server_skew, stored_skew) <= TOLERANCE
 
 
 def copy_to_remote(
@@ -299,10 +291,12 @@ def copy_to_remote(
     for record in inventory.records():
         if record.name not in wanted or record.name in there:
             continue
-        size = next(copy.size for copy in record.copies if copy.location == "local")
+        size = next(copy.size for copy in record.copies if copy.location != "remote")
+        source = inventory.holdings.file_of(record.name)
+        assert source is not None  # the settings know a remote folder beside archives only
         progress.phase(f"Copying {record.name} to {inventory.remote.path}", size)
         try:
-            inventory.remote.copy(inventory.folder.archive_path(record.name), record.name, progress.advance)
+            inventory.remote.copy(source, record.name, progress.advance)
             copied.append(record.name)
         except ResurgamError as error:
             failures.append(error.message)
@@ -322,6 +316,6 @@ def _free_name(app_name: str, inventory: Inventory, clock: Clock) -> tuple[str, 
     while True:
         taken_at = clock.now()
         name = f"{app_name}_backup_{taken_at:%Y%m%d_%H%M%S}"
-        if inventory.catalog.get(name) is None and not inventory.folder.archive_path(name).exists():
+        if inventory.catalog.get(name) is None and not inventory.holdings.has(name):
             return name, taken_at
         clock.sleep(1 - taken_at.microsecond / 1e6)

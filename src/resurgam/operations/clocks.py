@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError
 from resurgam.postgres.connection import Server
-from resurgam.stores.folder import BackupFolder
 
 TOLERANCE = timedelta(hours=1)
 DIFFER = (
@@ -16,9 +16,12 @@ DIFFER = (
 )
 
 
-def clocks_agree(clock: Clock, folder: BackupFolder, server: Server) -> bool:
-    """Ask all three. A server that can't be reached has no say: a full disk must be prunable while it is down."""
-    if abs(timedelta(seconds=folder.time() - clock.now().timestamp())) > TOLERANCE:
+def clocks_agree(clock: Clock, stored: Callable[[], float], server: Server) -> bool:
+    """Ask all three; `stored` is the clock of where the backups are, in seconds since 1970.
+
+    A server that can't be reached has no say: a full disk must be prunable while it is down.
+    """
+    if abs(timedelta(seconds=stored() - clock.now().timestamp())) > TOLERANCE:
         return False
     try:
         with closing(server.connect()) as session:

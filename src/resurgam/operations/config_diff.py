@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resurgam.archive.entry import name_text
-from resurgam.operations.restore_files import Archive
+from resurgam.archive.opening import Archive
 from resurgam.sources.passwords import password_lines
 
 _LARGEST = 256 << 10

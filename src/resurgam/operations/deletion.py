@@ -45,7 +45,7 @@ def delete(inventory: Inventory, pinned: frozenset[str], name: str, *, local_onl
             f"The remote folder can not be read, so a copy of {record.name} may be there; nothing was deleted.",
             "Mount it, or delete the local copy alone with --local.",
         )
-    wanted = [copy for copy in record.copies if copy.location == "local" or not local_only]
+    wanted = [copy for copy in record.copies if copy.location != "remote" or not local_only]
     if not wanted:
         raise NotFoundError(
             f"The backup {record.name} has no local copy.", "Without --local its remote copy is deleted."
@@ -56,7 +56,7 @@ def delete(inventory: Inventory, pinned: frozenset[str], name: str, *, local_onl
         if copy.location == "remote" and inventory.remote is not None:
             inventory.remote.delete(record.name)
         else:
-            inventory.folder.delete(record.name)
+            inventory.holdings.delete(record.name)
         inventory.catalog.forget(copy.location, record.name)
     remaining = tuple(copy.location for copy in record.copies if copy not in wanted)
     return DeleteResult(

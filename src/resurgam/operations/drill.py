@@ -18,8 +18,8 @@ from typing import Any
 
 from resurgam import __version__
 from resurgam.archive.extract import ExtractLimits, ExtractReport, extract
-from resurgam.archive.opening import open_archive
-from resurgam.archive.reader import NativeArchive
+from resurgam.archive.foreign import ForeignArchive
+from resurgam.archive.opening import Archive
 from resurgam.catalog.audit import Actor
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.drills import DrillOutcome
@@ -41,7 +41,6 @@ from resurgam.operations.restore_database import (
     scan_dump,
     without_event_triggers,
 )
-from resurgam.operations.restore_files import Archive
 from resurgam.policy.drills import count_differences, evidence_bytes, table_differences, tree_differences
 from resurgam.postgres.connection import short_name
 from resurgam.settings import DrillRules, Settings
@@ -177,10 +176,10 @@ class Drilling:
         folder = Path(scratch["path"])
         folder.mkdir(0o700)
         with ExitStack() as open_parts:
-            archive = open_archive(self.inventory.path_of(record))
+            archive = self.inventory.open(record)
             open_parts.callback(archive.close)
             metadata = archive.metadata()
-            found.archive_digest = archive.digest if isinstance(archive, NativeArchive) else ""
+            found.archive_digest = "" if isinstance(archive, ForeignArchive) else archive.digest
             site = open_parts.enter_context(site_of(self.rules, self.application.server, metadata, self.pg_bin))
             copy = self._restore_database(archive, metadata, site, scratch, found)
             with _timed(self.clock, found, "files"):
@@ -301,9 +300,8 @@ class Drilling:
         return DrillResult(outcome, report, digest, path, (*found.warnings, *told))
 
     def _keep_beside(self, record: BackupRecord, data: bytes) -> tuple[Path | None, tuple[str, ...]]:
-        folder = self.inventory.folder
-        path = folder.evidence_path(record.name)
-        if not folder.archive_path(record.name).exists():
+        path = self.inventory.folder.evidence_path(record.name)
+        if not self.inventory.holdings.has(record.name):
             return None, ()
         try:
             replace_file(path, data)

@@ -1,4 +1,4 @@
-"""The backups there are: the folder's and the remote folder's archives, described through the catalog.
+"""The backups there are: those held here and the remote folder's archives, described through the catalog.
 
 The catalog is a cache. Whatever it says is compared with the folders first, so a deleted catalog, or archives copied
 into an empty folder (the manual's scenario 1), change nothing but the time of the first listing.
@@ -7,15 +7,16 @@ into an empty folder (the manual's scenario 1), change nothing but the time of t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
-from resurgam.archive.opening import open_archive
+from resurgam.archive.opening import Archive, open_archive
 from resurgam.catalog.catalog import BackupRecord, Catalog, Description, StoredFile
-from resurgam.errors import NotFoundError, ResurgamError, StorageError
+from resurgam.errors import NotFoundError, ResurgamError
+from resurgam.operations.holdings import Holdings, described
 from resurgam.policy.as_of import newest_before, parse_moment
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import SUFFIX, FoundArchive, is_backup_name
@@ -31,12 +32,14 @@ def megabytes(size: int) -> float:
 
 @dataclass(slots=True)
 class Inventory:
-    """One folder, perhaps a remote one, and what is known of the backups in both.
+    """Where backups are held, perhaps a remote folder, and what is known of the backups in both; and the folder that
+    is this installation's own.
 
     `warnings` collects what kept a location from being read; its copies are then not listed, and not forgotten.
     """
 
     folder: BackupFolder
+    holdings: Holdings
     remote: RemoteFolder | None
     catalog: Catalog
     warnings: list[str] = field(default_factory=list)
@@ -44,7 +47,7 @@ class Inventory:
 
     def refresh(self) -> None:
         """Bring the catalog up to what the folders hold now."""
-        self.refresh_local(self.folder.archives())
+        self.refresh_held(self.holdings.found())
         self.remote_readable = False
         try:
             self.refresh_remote()
@@ -53,16 +56,19 @@ class Inventory:
             if error.message not in self.warnings:
                 self.warnings.append(error.message)
 
-    def refresh_local(self, found: list[FoundArchive]) -> None:
-        """Only what BACKUP_DIR was found to hold."""
-        self._refresh_one("local", found, self.folder.path)
+    def refresh_held(self, found: list[FoundArchive]) -> None:
+        """Only what the holdings were found to have."""
+        self._refresh_one(self.holdings.location, found, self.holdings.describe)
 
     def refresh_remote(self) -> None:
         """Only the remote folder. StorageError if it can't be read; its copies are then not forgotten."""
         if self.remote is None:
             self.catalog.refresh("remote", (), _describe_nothing)
         else:
-            self._refresh_one("remote", self.remote.archives(), self.remote.path)
+            remote = self.remote
+            self._refresh_one(
+                "remote", remote.archives(), lambda name: described(lambda: open_archive(remote.archive_path(name)))
+            )
 
     def records(self) -> list[BackupRecord]:
         """All backups, the newest first."""
@@ -86,12 +92,17 @@ class Inventory:
         self.refresh()
         return newest_before(self.records(), wanted)
 
-    def path_of(self, record: BackupRecord, location: str | None = None) -> Path:
-        """The file of the best copy, or of the one in `location`."""
-        where = location or record.locations[0]
-        if where == "remote" and self.remote is not None:
+    def open(self, record: BackupRecord) -> Archive:
+        """The best copy, for reading. Raises as `open_archive` does."""
+        if record.locations[0] == "remote" and self.remote is not None:
+            return open_archive(self.remote.archive_path(record.name))
+        return self.holdings.open(record.name)
+
+    def file_of(self, record: BackupRecord) -> Path | None:
+        """The best copy's archive, where it is one file."""
+        if record.locations[0] == "remote" and self.remote is not None:
             return self.remote.archive_path(record.name)
-        return self.folder.archive_path(record.name)
+        return self.holdings.file_of(record.name)
 
     def summary(self, record: BackupRecord) -> dict[str, Any]:
         """The manual's entry of a list, and beside it what else a user wants to see at a glance."""
@@ -100,7 +111,7 @@ class Inventory:
             "backup_name": record.name,
             "timestamp": timestamp,
             "datetime": plain_datetime(record.taken_at),
-            "archive_path": self._shown_path(record),
+            "archive_path": self._place_of(record.name, record.locations[0]),
             "size_mb": megabytes(record.size),
             "database_size_mb": None if record.database_size is None else megabytes(record.database_size),
             "size_bytes": record.size,
@@ -116,7 +127,7 @@ class Inventory:
         copies = [
             {
                 "location": copy.location,
-                "path": str(self.path_of(record, copy.location)),
+                "path": self._place_of(record.name, copy.location),
                 "size_mb": megabytes(copy.size),
                 "condition": copy.condition,
                 "problem": copy.problem,
@@ -125,30 +136,17 @@ class Inventory:
         ]
         return {**self.summary(record), "copies": copies, "metadata": self.catalog.metadata(record.name)}
 
-    def _shown_path(self, record: BackupRecord) -> str:
-        """`path_of` as text, without the Path in between that costs more than all else in a list of thousands."""
-        remote = self.remote if record.locations[0] == "remote" else None
-        return f"{(remote or self.folder).path}/{record.name}{SUFFIX}"
+    def _place_of(self, name: str, location: str) -> str:
+        if location == "remote" and self.remote is not None:
+            return f"{self.remote.path}/{name}{SUFFIX}"
+        return self.holdings.place_of(name)
 
-    def _refresh_one(self, location: str, found: list[FoundArchive], folder: Path) -> None:
+    def _refresh_one(self, location: str, found: list[FoundArchive], describe: Callable[[str], Description]) -> None:
         self.catalog.refresh(
             location,
             (StoredFile(location, one.name, one.size, one.mtime_ns, one.identity) for one in found),
-            lambda file: describe(folder / f"{file.name}{SUFFIX}"),
+            lambda file: describe(file.name),
         )
-
-
-def describe(path: Path) -> Description:
-    """Read what an archive says of itself. FileNotFoundError if it is gone; whatever is wrong with it is described."""
-    try:
-        with open_archive(path) as archive:
-            metadata: Mapping[str, Any] = archive.metadata()
-            return Description("foreign" if archive.foreign else "good", "", metadata)
-    except NotFoundError:
-        raise FileNotFoundError(path) from None
-    except ResurgamError as error:
-        # What could not be read (a mount that stalled, a file of another user) may be whole.
-        return Description("damaged", error.message, lasting=not isinstance(error, StorageError))
 
 
 def plain_datetime(moment: datetime) -> str:

@@ -123,7 +123,7 @@ class Listing:
         self.watch_remote()
         with self._lock:
             now = self._clock.monotonic()
-            mtime_ns = self._changed_at()
+            mtime_ns = self._inventory.holdings.changed_at()
             if self._stale or mtime_ns != self._mtime_ns or now - self._read_at >= _SECONDS:
                 self._read(now)
                 settled = self._clock.now().timestamp() * 1e9 - mtime_ns > _TICK_NS
@@ -131,22 +131,16 @@ class Listing:
             return self._listed
 
     def _read(self, now: float) -> None:
-        found = self._inventory.folder.archives()
+        found = self._inventory.holdings.found()
         if found == self._found and not self._stale and now - self._whole_at < _WHOLE_SECONDS:
             return
         try:
-            self._inventory.refresh_local(found)
+            self._inventory.refresh_held(found)
         except StateError:
-            self._inventory.refresh_local(found)  # a damaged catalog was thrown away; now it is made anew
+            self._inventory.refresh_held(found)  # a damaged catalog was thrown away; now it is made anew
         records = tuple(self._inventory.records())
         self._listed = Listed(records, {record.name: record for record in records})
         self._found, self._whole_at = found, now
-
-    def _changed_at(self) -> int:
-        try:
-            return self._inventory.folder.path.stat().st_mtime_ns
-        except OSError:
-            return -2  # what is wrong with it, `archives` says
 
     def _look_at_remote(self) -> None:
         problem = ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from resurgam.archive.opening import open_archive
+from resurgam.archive.opening import Archive
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, RestoreFailed, RestoreRefused, UsageError
@@ -35,7 +35,7 @@ from resurgam.operations.restore_database import (
     plan_database,
     scan_dump,
 )
-from resurgam.operations.restore_files import Archive, Places, StagedFiles, plan_files, stage_files
+from resurgam.operations.restore_files import Places, StagedFiles, plan_files, stage_files
 from resurgam.operations.restore_in_place import NOT_KEPT, replaced_in_place
 from resurgam.operations.restore_lock import lock_database
 from resurgam.operations.restore_plan import Parts, RestorePlan, Wishes
@@ -162,7 +162,7 @@ class Restoring:
         record = self.inventory.find(name)
         # Two restores may begin within a second, also of databases whose cut names are the same.
         restore_id = f"{self.clock.now():%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
-        with open_archive(self.inventory.path_of(record)) as archive, ExitStack() as cleanup:
+        with self.inventory.open(record) as archive, ExitStack() as cleanup:
             metadata = archive.metadata()
             database = files = None
             problems: tuple[str, ...] = ()

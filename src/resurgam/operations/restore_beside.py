@@ -16,13 +16,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from resurgam.archive.opening import Archive
 from resurgam.catalog.state import State
 from resurgam.errors import RestoreFailed, RestoreRefused
 from resurgam.operations.check_fingerprint import require_equal
 from resurgam.operations.recovery import recover_restores, settle_restore
 from resurgam.operations.restore import Restoring, roles_taken_back
 from resurgam.operations.restore_database import DatabasePlan, load_database
-from resurgam.operations.restore_files import Archive
 from resurgam.operations.restore_plan import BesidePlan, Made, Parts, RestorePlan, Wishes
 from resurgam.policy.estimate import estimate
 from resurgam.postgres.connection import Server

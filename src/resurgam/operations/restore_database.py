@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from resurgam.archive.foreign import ForeignArchive
-from resurgam.archive.reader import NativeArchive
+from resurgam.archive.opening import Archive, IndexedArchive
 from resurgam.durable import write_all
 from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageError, VerifyFailed
 from resurgam.operations.progress import Progress
@@ -59,9 +59,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class StreamDump:
-    """The dump inside an archive of ours, readable anywhere without unpacking it."""
+    """The dump inside a backup with an index, readable anywhere without unpacking it."""
 
-    archive: NativeArchive
+    archive: IndexedArchive
     start: int
     size: int
 
@@ -117,13 +117,13 @@ class LoadedDatabase:
 
 
 @contextmanager
-def open_dump(archive: NativeArchive | ForeignArchive, metadata: dict[str, Any], scratch: Path) -> Iterator[DumpReader]:
+def open_dump(archive: Archive, metadata: dict[str, Any], scratch: Path) -> Iterator[DumpReader]:
     """The backup's dump; one in a foreign archive is unpacked first, beside the backups in `scratch`.
 
     StorageError if there is no room for that.
     """
     wanted = dump_name(metadata, archive.name).encode("utf-8", "surrogateescape")
-    if isinstance(archive, NativeArchive):
+    if not isinstance(archive, ForeignArchive):
         found = archive.find(wanted)
         if found is None:
             raise _no_dump(archive.name, wanted)

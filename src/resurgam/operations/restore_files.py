@@ -19,7 +19,7 @@ from typing import Any
 from resurgam.archive.entry import Entry, Kind, name_text, printable
 from resurgam.archive.extract import ExtractLimits, ExtractReport, extract
 from resurgam.archive.foreign import ForeignArchive
-from resurgam.archive.reader import NativeArchive
+from resurgam.archive.opening import Archive, IndexedArchive
 from resurgam.errors import HostileError, StorageError
 from resurgam.operations.progress import Progress
 from resurgam.operations.swap_paths import (
@@ -34,7 +34,6 @@ from resurgam.sources.config import is_env_name
 from resurgam.sources.excludes import OWN_PREFIX, translate
 
 Journal = Callable[[str, dict[str, Any]], None]
-Archive = NativeArchive | ForeignArchive
 _CONFIG = b"config/"
 _FILES = b"files/"
 
@@ -141,7 +140,7 @@ def stage_files(
     def fill(staged: Path, prefix: bytes) -> None:
         entries = archive.contents(lambda entry: entry.path.startswith(prefix) or entry.path + b"/" == prefix)
         limits = ExtractLimits(bytes=shutil.disk_usage(staged).free + plan.sparse)
-        outside = outside_of(archive) if isinstance(archive, NativeArchive) else None
+        outside = None if isinstance(archive, ForeignArchive) else outside_of(archive)
         report = extract(entries, prefix, staged, limits=limits, own=own, progress=progress.advance, outside=outside)
         reports.append(report)
 
@@ -181,7 +180,7 @@ def _config_staging(places: Places, restore_id: str, journal: Journal) -> Path:
         return make_staging(target, restore_id)
 
 
-def outside_of(archive: NativeArchive) -> Callable[[bytes], tuple[Entry, Iterable[bytes]]]:
+def outside_of(archive: IndexedArchive) -> Callable[[bytes], tuple[Entry, Iterable[bytes]]]:
     """For hard links between two trees: the linked file's bytes."""
 
     def read(path: bytes) -> tuple[Entry, Iterable[bytes]]:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from resurgam.archive.entry import Kind, printable
 from resurgam.archive.extract import ExtractLimits, extract
-from resurgam.archive.opening import open_archive
-from resurgam.archive.reader import NativeArchive
+from resurgam.archive.foreign import ForeignArchive
+from resurgam.archive.opening import Archive
 from resurgam.errors import NotFoundError, RestoreRefused, StorageError
 from resurgam.operations.move_entries import rename_free
 from resurgam.operations.restore import Restoring
 from resurgam.operations.restore_beside import BesideResult
-from resurgam.operations.restore_files import Archive, Places, outside_of
+from resurgam.operations.restore_files import Places, outside_of
 from resurgam.operations.restore_plan import BesidePlan, Made, Wishes
 from resurgam.operations.swap_paths import discard_staging
 from resurgam.policy.estimate import estimate
@@ -48,7 +48,7 @@ def plan_paths(restoring: Restoring, name: str, wishes: Wishes) -> BesidePlan:
     """What would be written where; nothing is touched."""
     restoring.inventory.refresh()
     record = restoring.inventory.find(name)
-    with open_archive(restoring.inventory.path_of(record)) as archive:
+    with restoring.inventory.open(record) as archive:
         _, plan = _plan(restoring, archive, record.name, wishes)
     return replace(plan, estimate=estimate(plan.size, restoring.earlier()))
 
@@ -59,7 +59,7 @@ def restore_paths(restoring: Restoring, name: str, wishes: Wishes) -> BesideResu
     restoring.inventory.refresh()
     record = restoring.inventory.find(name)
     done: list[Path] = []
-    with open_archive(restoring.inventory.path_of(record)) as archive:
+    with restoring.inventory.open(record) as archive:
         wanted, plan = _plan(restoring, archive, record.name, wishes)
         if plan.problems:
             raise RestoreRefused(plan.problems, "Mend these and restore again.")
@@ -178,7 +178,7 @@ def _write(restoring: Restoring, archive: Archive, one: _Wanted) -> None:
         entries = archive.contents(
             lambda entry: entry.path.rstrip(b"/") == one.source or (one.folder and entry.path.startswith(prefix))
         )
-        outside = outside_of(archive) if isinstance(archive, NativeArchive) else None
+        outside = None if isinstance(archive, ForeignArchive) else outside_of(archive)
         limits = ExtractLimits(bytes=shutil.disk_usage(staged).free)
         own = os.geteuid() == 0
         progress = restoring.progress.advance

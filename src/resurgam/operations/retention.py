@@ -102,7 +102,7 @@ def prune(
     known = _Known(
         state.pinned(), frozenset(name for name, how in verdicts.items() if how == "passed"), frozenset(suspects)
     )
-    decisions = list(_prune_one(inventory, "local", retention, known, now, clocks_agree, dry_run))
+    decisions = list(_prune_one(inventory, inventory.holdings.location, retention, known, now, clocks_agree, dry_run))
     if inventory.remote is not None and inventory.remote_readable:
         decisions += _prune_one(inventory, "remote", retention, known, now, clocks_agree, dry_run)
     return PruneResult(dry_run, tuple(decisions), tuple(suspects.values()))
@@ -178,7 +178,8 @@ def kept_remotely(inventory: Inventory, retention: Retention, pinned: frozenset[
     """The local backups that the remote rules would keep if every one of them were copied."""
     records = [record for record in inventory.records() if _ours(record, retention.app_name)]
     plan = plan_retention([_candidate(record, pinned) for record in records], retention.remote, now)
-    local = {record.name for record in records if "local" in record.locations and record.condition != "damaged"}
+    here = inventory.holdings.location
+    local = {record.name for record in records if here in record.locations and record.condition != "damaged"}
     return frozenset(decision.name for decision in plan if decision.keep and decision.name in local)
 
 
@@ -200,7 +201,7 @@ def _prune_one(
         replace(_candidate(record, known.pinned, location), drilled=record.name in known.drilled)
         for record in records.values()
     ]
-    rules = retention.local if location == "local" else retention.remote
+    rules = retention.remote if location == "remote" else retention.local
     decided = []
     for decision in plan_retention(candidates, rules, now, clocks_agree, frozen=bool(known.suspects)):
         size = next(copy.size for copy in records[decision.name].copies if copy.location == location)
@@ -217,7 +218,7 @@ def _delete(inventory: Inventory, location: str, name: str) -> str:
         if location == "remote" and inventory.remote is not None:
             inventory.remote.delete(name)
         else:
-            inventory.folder.delete(name)
+            inventory.holdings.delete(name)
     except NotFoundError:
         pass  # somebody was quicker
     except ResurgamError as error:

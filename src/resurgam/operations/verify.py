@@ -87,7 +87,7 @@ def verify(archive: Archive, progress: Progress) -> VerifyResult:
         tables=len(seen.script.rows) if seen.script else 0,
         rows=rows,
         foreign=archive.foreign,
-        path=str(archive.path),
+        path=archive.place,
     )
 
 

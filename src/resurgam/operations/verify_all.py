@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from resurgam.archive.opening import open_archive
 from resurgam.errors import NotFoundError, ResurgamError, VerifyFailed
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
@@ -33,7 +32,7 @@ def verify_all(inventory: Inventory, progress: Progress) -> VerifyAllResult:
     records = inventory.records()
     for record in records:
         try:
-            with open_archive(inventory.path_of(record)) as archive:
+            with inventory.open(record) as archive:
                 size += verify(archive, progress).size
             sound.append(record.name)
         except (ResurgamError, OSError) as error:
