@@ -41,6 +41,7 @@ from resurgam.stores.folder import BackupFolder
 from resurgam.stores.mounted import RemoteFolder
 
 if TYPE_CHECKING:
+    from resurgam.archive.sealing import ArchiveKeys
     from resurgam.catalog.state import State
     from resurgam.jobs.announce import Announcer, Kept
     from resurgam.operations.backup import Application, BackupResult
@@ -107,7 +108,16 @@ class Service:
 
     @cached_property
     def holdings(self) -> Holdings:
-        return ArchiveHoldings(self.folder)
+        from resurgam.operations.archive_keys import sealing_of
+
+        return ArchiveHoldings(self.folder, self.keys, sealing_of(self.settings, self.keys))
+
+    @cached_property
+    def keys(self) -> ArchiveKeys:
+        """What opens encrypted archives."""
+        from resurgam.operations.archive_keys import archive_keys_of
+
+        return archive_keys_of(self.settings, self.environment)
 
     @cached_property
     def remote(self) -> RemoteFolder | None:
@@ -119,7 +129,7 @@ class Service:
         return self._inventory(Catalog.open(self.settings.backup_dir / CATALOG_NAME))
 
     def _inventory(self, catalog: Catalog) -> Inventory:
-        return Inventory(self.folder, self.holdings, self.remote, catalog)
+        return Inventory(self.folder, self.holdings, self.remote, catalog, keys=self.keys)
 
     @cached_property
     def listing(self) -> Listing:
@@ -215,7 +225,7 @@ class Service:
     def show(self, name: str) -> dict[str, Any]:
         """One backup: the manual's fields, its copies, its metadata."""
         self.inventory.refresh()
-        return self.inventory.details(self.inventory.find(name))
+        return self.inventory.details(self.inventory.looked_at(self.inventory.find(name)))
 
     def verify(self, name: str) -> VerifyResult:
         """Check every byte of a backup's best copy."""

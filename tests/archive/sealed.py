@@ -6,21 +6,21 @@ import os
 from pathlib import Path
 
 from resurgam.archive.encrypted import encrypting_sink
-from resurgam.archive.opening import SEALED, SUFFIX
 from resurgam.archive.sealing import ArchiveKeys, Sealing
 from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter, Sink
 from resurgam.keys.age import identity
 from resurgam.settings.secret import Secret
+from resurgam.stores.listing import file_name
 from tests.archive.trees import NAME, NOW, Planned, metadata_bytes
 
 PASSPHRASE = "Höhlenbär mit 7 Zähnen"
 IDENTITY = identity(bytes(range(32)))
 OTHER = identity(bytes(range(1, 33)))
 KEYS = {
-    "passphrase": ArchiveKeys(passphrase=Secret(PASSPHRASE)),
+    "passphrase": ArchiveKeys(lambda: Secret(PASSPHRASE)),
     "recipients": ArchiveKeys(identities=(IDENTITY,)),
-    "gpg": ArchiveKeys(passphrase=Secret(PASSPHRASE)),
+    "gpg": ArchiveKeys(lambda: Secret(PASSPHRASE)),
 }
 SEALINGS = {
     "passphrase": Sealing("age", KEYS["passphrase"]),
@@ -37,7 +37,7 @@ def sink_of(kind: str, fd: int, scratch: Path) -> Sink:
 
 def write_sealed(folder: Path, plan: list[Planned], kind: str, name: str = NAME) -> Path:
     """An archive of one of SINKS."""
-    path = folder / f"{name}{SUFFIX if kind == 'plain' else SEALED[SEALINGS[kind].kind]}"
+    path = folder / file_name(name, "" if kind == "plain" else SEALINGS[kind].kind)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with ArchiveWriter(sink_of(kind, fd, folder), name, mtime_ns=NOW) as writer:

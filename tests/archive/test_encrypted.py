@@ -30,9 +30,9 @@ from tests.archive.trees import NAME, Planned, manual_plan, metadata_bytes, nois
 from tests.archive.trees import file as planned_file
 
 WRONG = {
-    "passphrase": ArchiveKeys(passphrase=Secret("guessed")),
+    "passphrase": ArchiveKeys(lambda: Secret("guessed")),
     "recipients": ArchiveKeys(identities=()),
-    "gpg": ArchiveKeys(passphrase=Secret("guessed")),
+    "gpg": ArchiveKeys(lambda: Secret("guessed")),
 }
 
 
@@ -48,7 +48,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def everything(path: Path, keys: ArchiveKeys) -> list[tuple[bytes, bytes]]:
     # No file key of an opening before.
-    fresh = ArchiveKeys(keys.passphrase, keys.identities)
+    fresh = ArchiveKeys(keys.ask, keys.identities)
     with open_archive(path, fresh) as archive:
         assert archive.metadata()["backup_name"] == NAME
         return [(entry.path, b"".join(blocks)) for entry, blocks in archive.walk()]
@@ -192,7 +192,7 @@ def refused_whole(path: Path, keys: ArchiveKeys, expected: list[tuple[bytes, byt
     """Opening or walking it fails, and whatever came out before was right."""
     came: list[tuple[bytes, bytes]] = []
     with pytest.raises((DamagedError, KeyRefused, ArchiveError)):
-        with open_archive(path, ArchiveKeys(keys.passphrase, keys.identities)) as archive:
+        with open_archive(path, ArchiveKeys(keys.ask, keys.identities)) as archive:
             archive.metadata()
             came += [(entry.path, b"".join(blocks)) for entry, blocks in archive.walk()]
         pytest.fail(f"the change at byte {place} was not seen")
@@ -223,7 +223,7 @@ def test_a_header_that_asks_for_gigabytes_is_refused(tmp_path: Path, monkeypatch
     data = path.read_bytes()
     path.write_bytes(data.replace(b" 8\n", b" 22\n", 1))
     with pytest.raises(ArchiveError, match="4096 MiB"):
-        open_archive(path, ArchiveKeys(passphrase=Secret(PASSPHRASE)))
+        open_archive(path, ArchiveKeys(lambda: Secret(PASSPHRASE)))
 
 
 def test_malformed_headers_are_damaged(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_without_room_gpg_archives_are_refused_before_anything_is_decrypted(tmp_
         pytest.skip("no tmpfs can be mounted here")
     try:
         with pytest.raises(StorageError, match="1 MB free"):
-            open_archive(path, ArchiveKeys(passphrase=Secret(PASSPHRASE), scratch=disk))
+            open_archive(path, ArchiveKeys(lambda: Secret(PASSPHRASE), scratch=disk))
     finally:
         subprocess.run(["umount", disk], check=True)
 
@@ -332,7 +332,7 @@ def test_the_passphrase_is_in_no_argument_and_no_environment(tmp_path: Path) -> 
         f'#!/bin/sh\ncat /proc/$$/cmdline /proc/$$/environ >> {tmp_path}/told\nexec {shutil.which("gpg")} "$@"\n'
     )
     (tools / "gpg").chmod(0o755)
-    keys = ArchiveKeys(passphrase=Secret(PASSPHRASE), search_path=f"{tools}:{os.environ['PATH']}")
+    keys = ArchiveKeys(lambda: Secret(PASSPHRASE), search_path=f"{tools}:{os.environ['PATH']}")
     SEALINGS["told"] = type(SEALINGS["gpg"])("gpg", keys)
     try:
         path = write_sealed(tmp_path, manual_plan(), "told")
@@ -348,7 +348,7 @@ def test_the_passphrase_is_in_no_argument_and_no_environment(tmp_path: Path) -> 
 def test_without_gpg_the_message_says_so(tmp_path: Path, missing: str) -> None:
     path = write_sealed(tmp_path, manual_plan(), missing)
     with pytest.raises(StorageError, match="no gpg in PATH"):
-        open_archive(path, ArchiveKeys(passphrase=Secret(PASSPHRASE), search_path=str(tmp_path)))
+        open_archive(path, ArchiveKeys(lambda: Secret(PASSPHRASE), search_path=str(tmp_path)))
 
 
 _KILLED = """

@@ -1,18 +1,12 @@
-"""Where an archive's bytes go: into a file that can be overwritten, or through something that takes them in order.
-
-Both check what the disk holds before they say that it is stored (docs/ordering.md, sentence 7).
-"""
+"""Where a plain archive's bytes go, checked on the disk before they count as stored (docs/ordering.md, sentence 7)."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Protocol
 
 from blake3 import blake3
 
 from resurgam.archive.readback import ReadBack, Span
-from resurgam.archive.spool import Spool
 from resurgam.durable import write_all
 from resurgam.errors import StorageError
 
@@ -58,47 +52,6 @@ class PlainSink:
     def _append(self, data: bytes) -> None:
         write(self._fd, data)
         self._at += len(data)
-
-
-class Sealer(Protocol):
-    """Encrypts a stream into a file. `finish` answers its size if the disk holds what decrypts to the stream."""
-
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> int: ...
-    def close(self) -> None: ...
-
-
-class SequentialSink:
-    """Passes the archive on from its first byte to its last (`Sink`). What follows reserved bytes waits in a spool."""
-
-    def __init__(self, sealer: Sealer, scratch: Path) -> None:
-        """`scratch` is the folder on whose disk the spool is made, if one is needed."""
-        self._sealer = sealer
-        self._scratch = scratch
-        self._spool: Spool | None = None
-
-    def write(self, data: bytes, digest: bytes) -> None:
-        (self._spool or self._sealer).write(data)
-
-    def reserve(self, length: int) -> None:
-        assert self._spool is None
-        self._spool = Spool(self._scratch)
-
-    def fill(self, data: bytes) -> None:
-        assert self._spool is not None
-        with self._spool as spool:
-            self._spool = None
-            self._sealer.write(data)
-            for block in spool.blocks():
-                self._sealer.write(block)
-
-    def finish(self) -> int:
-        return self._sealer.finish()
-
-    def close(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
-        self._sealer.close()
 
 
 def write(fd: int, data: bytes) -> None:

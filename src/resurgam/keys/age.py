@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from resurgam.errors import KeyRefused
 
 _RECIPIENT, _IDENTITY = "age", "age-secret-key-"
@@ -76,6 +74,9 @@ def parse_identities(text: str) -> tuple[Identity, ...]:
 
 def identity(private: bytes) -> Identity:
     """The identity of a private key."""
+    # Imported only where there is one: it is slow, and every command has this module.
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     return Identity(Recipient(X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()), private)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from resurgam.archive.entry import Entry
+from resurgam.archive.entry import Entry, Offer
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
-from resurgam.errors import NotFoundError, ResurgamError, StorageError
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
 from resurgam.stores.listing import FoundArchive
 
 
@@ -35,6 +35,8 @@ class BackupWriter(Protocol):
     def content_bytes(self) -> int: ...
     def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None: ...
     def add_late(self, entry: Entry, blocks: Iterable[bytes]) -> Entry: ...
+    def offer(self, offered: Offer) -> None: ...
+    def settle(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ def described(opening: Callable[[], Archive]) -> Description:
             return Description("foreign" if archive.foreign else "good", "", archive.metadata())
     except NotFoundError as error:
         raise FileNotFoundError(error.message) from None
+    except KeyRefused as error:
+        return Description("sealed", error.message)
     except ResurgamError as error:
         # What could not be read (a mount that stalled, a file of another user) may be whole.
         return Description("damaged", error.message, lasting=not isinstance(error, StorageError))

@@ -14,6 +14,7 @@ from pathlib import Path
 from resurgam.errors import SettingsError
 from resurgam.settings import variables as v
 from resurgam.settings.connection import read_connection, read_place
+from resurgam.settings.encryption import read_encryption
 from resurgam.settings.layers import Layer, Reader, did_you_mean, dotenv_layer, environment_layer, toml_layer
 from resurgam.settings.load_service import read_service
 from resurgam.settings.model import ConfigFile, FileTree, Settings
@@ -134,6 +135,7 @@ def _build(
         restore_safety_backup=reader.value(v.RESTORE_SAFETY_BACKUP),
         restore_database=read_place(reader, v.RESTORE_DATABASE_URL),
         **read_service(reader),
+        encryption=read_encryption(reader),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,
         secret_files=tuple(reader.secret_files),
