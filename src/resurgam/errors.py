@@ -15,7 +15,8 @@
     │   └── FileSourceError   file_source       a configured path is missing or a file unreadable
     ├── StorageError          storage           a folder is not writable, the disk is full
     │   ├── ObjectExists      object_exists     a store holds another object of that key
-    │   └── ObjectMissing     object_missing    a store holds no object of that key
+    │   ├── ObjectMissing     object_missing    a store holds no object of that key
+    │   └── StoreUnreachable  store_unreachable a store gave no answer, or none for now; trying again may help
     ├── RepositoryError       repository        not a repository, another one, or of a later version
     ├── KeyRefused            key               the key is wrong, missing, or may not do this
     ├── CollectionRefused     collection        a prune of a repository stopped before it removed anything
@@ -108,6 +109,12 @@ class ObjectExists(StorageError):
 
 class ObjectMissing(StorageError):
     code = "object_missing"
+
+
+class StoreUnreachable(StorageError):
+    """Whether a change took place is not known."""
+
+    code = "store_unreachable"
 
 
 class RepositoryError(ResurgamError):

@@ -27,6 +27,7 @@ def test_every_setting_has_a_row_and_a_default() -> None:
         "hooks",
         "health",
         "drills",
+        "repository",
         "restore_database",
         "on_shutdown",
     }  # several variables each

@@ -77,7 +77,7 @@ def full_secrets(root: bytes, repository: bytes, epochs: Mapping[int, bytes]) ->
         repository,
         Epoch(newest, public_key(epochs[newest])),
         names=derive(root, repository, "names"),
-        seed=int.from_bytes(derive(root, repository, "seed", 8), "little"),
+        seed=int.from_bytes(derive(root, repository, "seed", 8), "little") >> 1,  # pyfastcdc shifts it left in 64 bits
         shared=derive(root, repository, "shared"),
         auth_shared=derive(root, repository, "auth-shared"),
         auth_full=derive(root, repository, "auth-full"),

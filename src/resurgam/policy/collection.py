@@ -2,7 +2,7 @@
 
 Rules:
 1. A pack without a live chunk is removed.
-2. A pack of which a third or more is dead is rewritten: copying costs at most twice what it frees.
+2. A pack of which a quarter or more is dead is rewritten: copying costs at most three times what it frees.
 3. Small packs are put together once there are sixteen of them; each daily backup of an application that hardly changes
    leaves two.
 4. While another run may be under way, young packs that nothing refers to are left alone.
@@ -15,10 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from resurgam.repository.tombstones import Stamp
+
 # Intents and unreferenced packs younger than this make a prune patient.
 POLITE = timedelta(days=2)
 PATIENCE = timedelta(days=1)
-_DEAD_SHARE = 1 / 3
+_DEAD_SHARE = 1 / 4
 _SMALL = 4 << 20
 _MANY_SMALL = 16
 # By how much this machine's clock and the store's may differ before no age is believed.
@@ -78,40 +80,19 @@ def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionP
     return CollectionPlan(*names, copied, freed, total, spared)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """When a tombstone was put, by every clock there is: seconds since 1970 by the store's and by the machine's that
-    put it, and seconds since that machine's boot, which `boot` names."""
-
-    stored_at: float
-    written_at: float
-    boot: str
-    since_boot: float
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """The present moment by the same clocks."""
-
-    store: float
-    machine: float
-    boot: str
-    since_boot: float
-
-
 def grace(staleness: float, *, running: bool) -> timedelta:
     """How long a tombstone must have stood before its pack may go."""
     return max(timedelta(seconds=2 * staleness), PATIENCE if running else timedelta())
 
 
-def may_go(stamp: Stamp, now: Now, wait: timedelta) -> bool:
+def may_go(stamp: Stamp, now: Stamp, wait: timedelta) -> bool:
     """Whether a tombstone has stood for `wait`, whatever was done to the clocks (sentence 56)."""
     if not wait:
         return True
     seconds = wait.total_seconds()
     if stamp.boot and stamp.boot == now.boot:
         return now.since_boot - stamp.since_boot >= seconds
-    by_store, by_machine = now.store - stamp.stored_at, now.machine - stamp.written_at
+    by_store, by_machine = now.stored_at - stamp.stored_at, now.written_at - stamp.written_at
     if abs(by_store - by_machine) > _CLOCKS.total_seconds():
         return False
     return min(by_store, by_machine) >= seconds

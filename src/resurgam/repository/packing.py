@@ -14,7 +14,6 @@ from blake3 import blake3
 from resurgam.errors import DamagedError
 from resurgam.pipeline.codec import member
 from resurgam.repository.index_set import IndexSet
-from resurgam.repository.index_table import encode_index
 from resurgam.repository.layout import index_key, new_id, pack_key
 from resurgam.repository.packs import PackBuilder, verify_pack
 from resurgam.repository.sealing import Sealer
@@ -88,12 +87,11 @@ class Packing:
             self._close(sort)
         while self._flights:
             self._flights.popleft().result()
-        fresh = self.written[self._told :]
-        if fresh:
+        for packs in self._index.index_groups(self.written[self._told :]):
             name = new_id()
-            self._store.put(index_key(name), encode_index(self._sealer, name, self._index.own(fresh)))
+            self._store.put(index_key(name), self._index.encode_index(self._sealer, name, packs))
             self.indexes.append(name)
-            self._told = len(self.written)
+        self._told = len(self.written)
 
     def close(self) -> None:
         """End the threads; what is under way ends first."""

@@ -14,21 +14,23 @@ from resurgam.stores.objects import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """Ids of all that records name: these may be missing from listings, and count as gone."""
+    """Ids of all that records name: these may be missing from listings, and count as gone. `written`: packs that
+    prunes wrote, which no manifest names, and which must not be missing."""
 
     manifests: frozenset[bytes] = frozenset()
     packs: frozenset[bytes] = frozenset()
     indexes: frozenset[bytes] = frozenset()
+    written: frozenset[bytes] = frozenset()
     records: tuple[bytes, ...] = field(default=())
 
-    def plus(
-        self, manifests: Iterable[bytes] = (), packs: Iterable[bytes] = (), indexes: Iterable[bytes] = ()
-    ) -> Removals:
+    def plus(self, other: Removals) -> Removals:
+        """Both together; the records are this one's."""
         return replace(
             self,
-            manifests=self.manifests | frozenset(manifests),
-            packs=self.packs | frozenset(packs),
-            indexes=self.indexes | frozenset(indexes),
+            manifests=self.manifests | other.manifests,
+            packs=self.packs | other.packs,
+            indexes=self.indexes | other.indexes,
+            written=self.written | other.written,
         )
 
 
@@ -45,7 +47,7 @@ def read_removals(store: ObjectStore, opener: Opener) -> Removals:
         except ObjectMissing:
             continue  # merged into another one, which is listed too or will be next time
         names.append(record)
-        found = found.plus(*_ids(record, raw))
+        found = found.plus(_decoded(record, raw))
     return replace(found, records=tuple(names))
 
 
@@ -56,6 +58,7 @@ def encode_removal(sealer: Sealer, record: bytes, reason: str, removed: Removals
         "manifests": sorted(one.hex() for one in removed.manifests),
         "packs": sorted(one.hex() for one in removed.packs),
         "indexes": sorted(one.hex() for one in removed.indexes),
+        "written": sorted(one.hex() for one in removed.written - removed.packs),
     }
     return sealer.seal_text(Kind.RECORD, record, json.dumps(fields, sort_keys=True).encode())
 
@@ -69,12 +72,10 @@ def finish_removal(store: ObjectStore, manifests: Iterable[bytes], indexes: Iter
         store.delete(index_key(index))
 
 
-def _ids(record: bytes, raw: bytes) -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes]]:
+def _decoded(record: bytes, raw: bytes) -> Removals:
     try:
         fields = json.loads(raw)
-        manifests, packs, indexes = (
-            frozenset(bytes.fromhex(one) for one in fields[name]) for name in ("manifests", "packs", "indexes")
-        )
-    except (ValueError, TypeError, KeyError):
+        ids = [frozenset(map(bytes.fromhex, fields[name])) for name in ("manifests", "packs", "indexes", "written")]
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedError(f"The record {record.hex()} of what was deleted is malformed.") from None
-    return manifests, packs, indexes
+    return Removals(*ids)

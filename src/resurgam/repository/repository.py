@@ -63,10 +63,17 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The manifests as one listing shows them, by their outcomes."""
+    """The manifests as one listing shows them, by their outcomes.
+
+    `abandoned` ones are listed still; `orphaned` are said to be committed, and not there although nobody deleted them;
+    `leftover` were deleted, and something of them is still there.
+    """
 
     committed: Mapping[bytes, StoredObject]
     undecided: Mapping[bytes, StoredObject]
+    abandoned: frozenset[bytes]
+    orphaned: frozenset[bytes]
+    leftover: frozenset[bytes]
     removed: Removals
 
 
@@ -151,16 +158,20 @@ class Repository:
         outcomes = {found: one for one in self.store.list(OUTCOMES) if (found := id_of(one.key)) is not None}
         manifests = {found: one for one in self.store.list(MANIFESTS) if (found := id_of(one.key)) is not None}
         removed = read_removals(self.store, self.opener)
-        committed, undecided = {}, {}
-        for manifest, stored in manifests.items():
-            if manifest in removed.manifests:
-                continue
+        committed, undecided, abandoned, orphaned = {}, {}, set(), set()
+        for manifest in {*outcomes, *manifests} - removed.manifests:
             outcome = self.outcome(manifest) if manifest in outcomes else None
-            if outcome == COMMITTED:
+            stored = manifests.get(manifest)
+            if stored is None:
+                orphaned |= {manifest} if outcome == COMMITTED else set()
+            elif outcome == COMMITTED:
                 committed[manifest] = stored
-            elif outcome is None:
+            elif outcome == ABANDONED:
+                abandoned.add(manifest)
+            else:
                 undecided[manifest] = stored
-        return Standing(committed, undecided, removed)
+        leftover = frozenset({*outcomes, *manifests} & removed.manifests)
+        return Standing(committed, undecided, frozenset(abandoned), frozenset(orphaned), leftover, removed)
 
     def outcome(self, manifest: bytes) -> str | None:
         """How a manifest ended; None if that is open. DamagedError if its outcome is neither of the two."""

@@ -191,6 +191,7 @@ class RepositoryWriter:
         zeros = 2 * BLOCK + -(self.totals.stream + 2 * BLOCK) % RECORD
         self._segment(end, bytes(zeros))
         self._close(end)
+        self.totals.stream += zeros
         self._pool.drain()
         self._emit()
         self._store_list(self._list_chunker.finish())

@@ -10,10 +10,11 @@ secret and its _FILE, not the conflict.
 
     model.py, service_model.py, secret.py   the values
     parse.py       one text to one value
-    table.py, variables.py, service_variables.py   every variable with its default and its meaning
+    table.py, variables.py, service_variables.py, repository_variables.py
+                   every variable with its default and its meaning
     layers.py      the places that settings come from, and who may write to them
     connection.py  DB_*, PG*, DATABASE_URL
-    load.py, load_service.py   the assembly, and the rules between settings
+    load.py, load_service.py, load_repository.py   the assembly, and the rules between settings
     drill_file.py  drill.toml: what a restored copy is asked
     inherited.py   what a program that we start is given of the environment
 """
@@ -22,7 +23,17 @@ from __future__ import annotations
 
 from resurgam.settings.inherited import inherited
 from resurgam.settings.load import load_settings
-from resurgam.settings.model import ConfigFile, Database, DrillRules, FileTree, Settings
+from resurgam.settings.model import ConfigFile, Database, DrillRules, FileTree, RepositoryRules, Settings
 from resurgam.settings.secret import Secret
 
-__all__ = ["ConfigFile", "Database", "DrillRules", "FileTree", "Secret", "Settings", "inherited", "load_settings"]
+__all__ = [
+    "ConfigFile",
+    "Database",
+    "DrillRules",
+    "FileTree",
+    "RepositoryRules",
+    "Secret",
+    "Settings",
+    "inherited",
+    "load_settings",
+]

@@ -16,6 +16,7 @@ from resurgam.settings import variables as v
 from resurgam.settings.connection import read_connection, read_place
 from resurgam.settings.encryption import read_encryption
 from resurgam.settings.layers import Layer, Reader, did_you_mean, dotenv_layer, environment_layer, toml_layer
+from resurgam.settings.load_repository import read_repository
 from resurgam.settings.load_service import read_service
 from resurgam.settings.model import ConfigFile, FileTree, Settings
 from resurgam.settings.parse import quoted
@@ -106,6 +107,7 @@ def _build(
 
     backup_dir = path(v.BACKUP_DIR, Path(v.BACKUP_DIR.default))
     days, most = reader.value(v.BACKUP_RETENTION_DAYS), reader.value(v.MAX_BACKUPS)
+    encryption = read_encryption(reader)
     settings = Settings(
         app_name=reader.value(v.APP_NAME),
         app_dir=app_dir,
@@ -134,8 +136,9 @@ def _build(
         restore_keep=reader.value(v.RESTORE_KEEP),
         restore_safety_backup=reader.value(v.RESTORE_SAFETY_BACKUP),
         restore_database=read_place(reader, v.RESTORE_DATABASE_URL),
+        encryption=encryption,
+        repository=read_repository(reader, encryption),
         **read_service(reader),
-        encryption=read_encryption(reader),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,
         secret_files=tuple(reader.secret_files),
@@ -153,6 +156,7 @@ def _unrestorable(settings: Settings) -> Iterator[str]:
         "BACKUP_STATE_FILE": settings.backup_state_file,
         "BACKUP_LOG_FILE": settings.backup_log_file,
         "REMOTE_BACKUP_PATH": settings.remote_backup_path,
+        "BACKUP_REPOSITORY": settings.repository.folder if settings.repository else None,
     }
     for tree in settings.backup_file_trees:
         inside = [name for name, path in ours.items() if path is not None and path.is_relative_to(tree.path)]
@@ -180,6 +184,8 @@ def _check_together(settings: Settings, reader: Reader) -> None:
         reader.complain("REMOTE_BACKUP_PATH", "must be set, since REMOTE_BACKUP_ENABLED is true")
     if settings.remote_backup_path == settings.backup_dir:
         reader.complain("REMOTE_BACKUP_PATH", "must differ from BACKUP_DIR")
+    if settings.repository is not None and settings.repository.folder == settings.backup_dir:
+        reader.complain("BACKUP_REPOSITORY", "must differ from BACKUP_DIR; it may be a folder in it")
 
 
 def _config_files(reader: Reader, app_dir: Path) -> tuple[ConfigFile, ...]:

@@ -86,6 +86,29 @@ class DrillRules:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryRules:
+    """Where the repository is (an absolute path, or a URL), what opens it, and its limits.
+
+    At most one of `passphrase`, `command`, `identity_file` and `writer_key_file` is set; with none of them the recovery
+    kit's file opens it. `prune_limit`: percent of its bytes that a prune may free without being asked.
+    """
+
+    place: str
+    passphrase: Secret | None = None
+    command: tuple[str, ...] = field(default=(), repr=False)
+    identity_file: Path | None = None
+    writer_key_file: Path | None = None
+    kit_file: Path | None = None
+    prune_limit: int = 50
+    read_all: bool = False
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is a folder of this machine."""
+        return Path(self.place) if self.place.startswith("/") else None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a run is told. `warnings` are sentences for the user; `unavailable` names variables that are
     set and whose feature does not exist yet: a backup fails on them, everything else goes on. `secret_files` hold
@@ -126,6 +149,7 @@ class Settings:
     drills: DrillRules = field(default_factory=DrillRules)
     encryption: Encryption = field(default_factory=Encryption)
     backup_shrink_limit: int = 50
+    repository: RepositoryRules | None = None
     restore_database: Database | None = None
     on_shutdown: Literal["cancel", "finish"] = "cancel"
     config_path: Path | None = None

@@ -26,8 +26,8 @@ stands in several places, the first of these wins:
 In `resurgam.toml` a key is the variable's name in lower case, without tables: `max_backups = 50`,
 `backup_file_trees = ["uploads", "media=/srv/media"]`. Unknown keys are refused. Secrets may not stand there, only
 their `_file`. It can name programs to run, so it is refused if another user (but root) owns it or others can write to
-it. For the same reason BACKUP_PG_BIN, DRILL_FILE and the hooks are refused from a `.env` that others own or can write
-to.
+it. For the same reason BACKUP_PG_BIN, BACKUP_ENCRYPTION_KEY_COMMAND, DRILL_FILE and the hooks are refused from a `.env`
+that others own or can write to.
 
 An empty value means "not set". Booleans are `true`/`false`, `1`/`0`, `yes`/`no`, `on`/`off`. Durations are `90` or
 `90s`, `10m`, `2h`, `1d`; `none` or `0` means no limit. Lists are separated by commas; `none` is the empty list.
@@ -48,10 +48,15 @@ service supplies whatever no `DB_*` variable gives. Without a password, libpq lo
 of `DATABASE_URL`, those that say how to reach and to trust the server (`sslmode`, `sslrootcert`, …) are kept.
 """
 
+_REPOSITORY = """
+A repository is opened by one of the four keys. With none of them set, and a BACKUP_RECOVERY_KIT_FILE, by the kit.
+Remote copies (REMOTE_BACKUP_ENABLED) are of archives, and are refused beside a repository.
+"""
+
 _SECRETS = """
 ## Secrets
-Each secret (DB_PASSWORD, DATABASE_URL, PGPASSWORD, BACKUP_JWT_SECRET, BACKUP_NOTIFY_URLS, BACKUP_PING_URL,
-DRILL_DATABASE_URL) can instead be given as a file, by its name with `_FILE`:
+Each secret (DB_PASSWORD, DATABASE_URL, PGPASSWORD, BACKUP_ENCRYPTION_KEY, BACKUP_JWT_SECRET, BACKUP_NOTIFY_URLS,
+BACKUP_PING_URL, DRILL_DATABASE_URL, RESTORE_DATABASE_URL) can instead be given as a file, by its name with `_FILE`:
 `DB_PASSWORD_FILE=/run/secrets/db_password`. One line end at the file's end is dropped. Both forms in one place are
 refused; of two places the first in the order above wins. No secret is ever shown in a message, a log or an answer.
 """
@@ -67,6 +72,8 @@ def reference() -> str:
             parts.append(_CONNECTION)
         if title == "The application":
             parts.append(_ABSENT)
+        if title == "The repository":
+            parts.append(_REPOSITORY)
     parts.append(_SECRETS)
     parts.append("\n## Not there yet\nA backup fails, rather than ignoring them, while one of these is set:\n")
     parts.extend(f"- `{name}` ({feature})\n" for name, feature in sorted(UNAVAILABLE.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resurgam.settings import parse
+from resurgam.settings.repository_variables import ENCRYPTION_GROUP, REPOSITORY_GROUP
 from resurgam.settings.service_variables import SERVICE_GROUPS
 from resurgam.settings.table import SecretVariable, Variable
 
@@ -151,52 +152,14 @@ RESTORE_DATABASE_URL = SecretVariable(
 )
 PGPASSWORD = SecretVariable("PGPASSWORD", "libpq's variable for the password.")
 
-BACKUP_ENCRYPTION = Variable(
-    "BACKUP_ENCRYPTION",
-    parse.one_of("age", "gpg", "none"),
-    "",
-    "How new archives are encrypted: `age`, `gpg` (by a key only, opened with `gpg -d`), or `none`.",
-    shown="`age` where a key or recipients are set and no repository is, else `none`",
-)
-BACKUP_ENCRYPTION_KEY = SecretVariable(
-    "BACKUP_ENCRYPTION_KEY",
-    "The passphrase that encrypts, and opens what it encrypted. Who loses it loses every backup that it encrypted: "
-    "keep a copy off this machine.",
-)
-BACKUP_ENCRYPTION_KEY_COMMAND = Variable(
-    "BACKUP_ENCRYPTION_KEY_COMMAND",
-    parse.text,
-    "",
-    "A command, without a shell, whose first line of output is the passphrase; run when it is needed.",
-    shown="none",
-    names_programs=True,
-)
-BACKUP_ENCRYPTION_RECIPIENTS = Variable(
-    "BACKUP_ENCRYPTION_RECIPIENTS",
-    parse.items,
-    "",
-    "Whom new archives are encrypted to, `age1…` each, instead of by a key: this machine can then write them and, "
-    "without an identity, not read them.",
-    shown="none",
-)
-BACKUP_ENCRYPTION_IDENTITY_FILE = Variable(
-    "BACKUP_ENCRYPTION_IDENTITY_FILE",
-    parse.text,
-    "",
-    "The file of an age identity, which opens what was encrypted to its recipient.",
-    shown="none",
-)
-
 # libpq's variables that stand in for a DB_* value; every other PG* is libpq's own affair.
 PG_FALLBACK = {"DB_HOST": "PGHOST", "DB_PORT": "PGPORT", "DB_NAME": "PGDATABASE", "DB_USER": "PGUSER"}
 
 # Settings whose feature does not exist yet. A backup that ignored one would be believed encrypted, or
 # elsewhere.
 UNAVAILABLE = {
-    "BACKUP_REPOSITORY": "deduplicated repositories",
     "S3_BACKUP_BUCKET": "copies to S3",
 }
-
 GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = (
     ("The application", (APP_NAME, APP_DIR, BACKUP_CONFIG_FILES, BACKUP_FILE_TREES, BACKUP_EXCLUDE)),
     ("Backups", (BACKUP_ENABLED, BACKUP_DIR, BACKUP_STATE_FILE, BACKUP_LOG_FILE)),
@@ -227,16 +190,8 @@ GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = 
         "Remote copies",
         (REMOTE_BACKUP_ENABLED, REMOTE_BACKUP_PATH, REMOTE_BACKUP_RETENTION_DAYS, REMOTE_MAX_BACKUPS),
     ),
-    (
-        "Encryption",
-        (
-            BACKUP_ENCRYPTION,
-            BACKUP_ENCRYPTION_KEY,
-            BACKUP_ENCRYPTION_KEY_COMMAND,
-            BACKUP_ENCRYPTION_RECIPIENTS,
-            BACKUP_ENCRYPTION_IDENTITY_FILE,
-        ),
-    ),
+    ENCRYPTION_GROUP,
+    REPOSITORY_GROUP,
     *SERVICE_GROUPS,
 )
 

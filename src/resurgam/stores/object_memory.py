@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from time import time
 
 from resurgam.errors import ObjectExists, ObjectMissing
-from resurgam.stores.objects import StoredObject
+from resurgam.stores.objects import StoredObject, checked
 
 
 class MemoryStore:
@@ -21,7 +21,11 @@ class MemoryStore:
         self._now = now
         self._lock = threading.Lock()
 
+    def prepare(self) -> None:
+        pass
+
     def put(self, key: str, data: bytes | memoryview) -> None:
+        checked(key)
         content = bytes(data)
         with self._lock:
             there = self.objects.get(key)
@@ -31,6 +35,7 @@ class MemoryStore:
                 raise ObjectExists(f"There is an object {key} already.")
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        checked(key)
         there = self.objects.get(key)
         if there is None:
             raise ObjectMissing(f"There is no object {key} in {self.url}.")
@@ -42,6 +47,7 @@ class MemoryStore:
         return (StoredObject(*one) for one in found)
 
     def delete(self, key: str) -> None:
+        checked(key)
         with self._lock:
             self.objects.pop(key, None)
 

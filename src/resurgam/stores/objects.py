@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from resurgam.errors import StorageError
+
 KEY = re.compile(r"[a-z0-9]+(?:/[a-z0-9]+)*(?:\.[0-9]+)?")
+
+
+def checked(key: str) -> str:
+    """`key`, which leads nowhere but below the store's root. StorageError if it is no `KEY`."""
+    if not KEY.fullmatch(key):
+        raise StorageError(f"{key!r} is no object's name; nothing was touched.")
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +29,11 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Objects by key (`KEY`). Any thread may call any method; where the store fails, each raises StorageError."""
+    """Objects by key (`KEY`); no key is a folder of another. Any thread may call any method.
+
+    Where the store fails, each raises StorageError; StoreUnreachable (one of those) where trying again may help. A
+    change that raised may have taken place.
+    """
 
     @property
     def url(self) -> str:
@@ -30,15 +43,19 @@ class ObjectStore(Protocol):
     def staleness(self) -> float:
         """Seconds by which a listing may lag behind; 0 where it never does."""
 
+    def prepare(self) -> None:
+        """Make the place where objects will lie, if the store can and it is not there. Nothing else makes it: a folder
+        that is gone is a disk that is not mounted."""
+
     def put(self, key: str, data: bytes | memoryview) -> None:
-        """Create an object; durable on return. ObjectExists if the key is taken by other bytes."""
+        """Create an object; durable on return. ObjectExists if the key is taken by other bytes; the same are fine."""
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes from `offset`, at most `length`; fewer only at the object's end. ObjectMissing if it is not there."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """All objects whose key begins with `prefix`, in the order of their keys. Never only a part of them: what can't
-        be listed raises."""
+        be listed raises, at the call. What is not named by a `KEY` is not shown."""
 
     def delete(self, key: str) -> None:
         """Remove it, durably; nothing happens if it is not there."""

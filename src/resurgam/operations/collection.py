@@ -1,0 +1,321 @@
+"""Free what no backup of a repository needs any more, beside running backups (docs/ordering.md, sentences 52 to 61).
+
+The steps stand in `collect` in the order in which they must happen. Decisions are in policy/collection.py. Safety rests
+on the order, never on a clock or an intent: those only make the prune polite.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from blake3 import blake3
+
+from resurgam.clock import Clock
+from resurgam.errors import CollectionRefused, DamagedError, ObjectExists, ObjectMissing
+from resurgam.operations.progress import Progress
+from resurgam.policy.collection import POLITE, CollectionPlan, PackFacts, grace, may_go, plan_collection
+from resurgam.repository.index_usage import Usage, usage
+from resurgam.repository.layout import (
+    INDEXES,
+    id_of,
+    index_key,
+    intent_key,
+    manifest_key,
+    new_id,
+    outcome_key,
+    pack_key,
+    record_key,
+    tombstone_key,
+)
+from resurgam.repository.manifests import ABANDONED, Manifest
+from resurgam.repository.packing import PACK_SIZE, Packing
+from resurgam.repository.reading import ChunkReader
+from resurgam.repository.records import Record, bodies
+from resurgam.repository.removals import Removals, encode_removal, finish_removal
+from resurgam.repository.repository import Repository, Standing
+from resurgam.repository.run import intents
+from resurgam.repository.sealing import Kind, Sealer
+from resurgam.repository.tombstones import Stamp, put_tombstones, read_tombstones, stamp_now
+
+# More indexes than this are replaced by one, more records as well.
+_MANY_INDEXES = 16
+_MANY_RECORDS = 64
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionResult:
+    """What a prune of the repository did, or with `dry_run` would do. Sizes in bytes; `waiting` packs have a tombstone
+    whose grace is not over, or whose age no clock can tell for sure."""
+
+    dry_run: bool
+    plan: CollectionPlan
+    deleted_packs: int
+    freed: int
+    waiting: int
+    swept: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "dry_run": self.dry_run,
+            "packs_to_remove": len(self.plan.remove),
+            "packs_to_rewrite": len(self.plan.rewrite),
+            "copied_bytes": self.plan.copied,
+            "frees_bytes": self.plan.freed,
+            "repository_bytes": self.plan.total,
+            "spared_packs": self.plan.spared,
+            "deleted_packs": self.deleted_packs,
+            "freed_bytes": self.freed,
+            "waiting_packs": self.waiting,
+            "swept": self.swept,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`share`: percent of the repository's bytes that may go unasked; `accept`: somebody was asked.
+    `remembered`: manifests that this machine has seen committed and not deleted."""
+
+    share: int = 50
+    accept: bool = False
+    remembered: frozenset[bytes] = frozenset()
+
+
+def collect(
+    repository: Repository,
+    limits: Limits,
+    *,
+    clock: Clock,
+    progress: Progress,
+    dry_run: bool = False,
+    pack_size: int = PACK_SIZE,
+) -> CollectionResult:
+    """Remove what nothing refers to. CollectionRefused, before anything is removed, where something is missing that
+    should be there, or more would go than may go unasked; DamagedError where it can't be told what is needed."""
+    progress.phase("Looking at what the backups need")
+    running = _running(repository)
+    swept = 0 if dry_run else _sweep(repository, running)
+    repository.index.reload()
+    standing = repository.standing()
+    refuse_losses(repository, standing, limits.remembered)
+    needed = _Needed(repository)
+    plan = _plan(repository, usage(repository.index, needed.of(standing)), running)
+    if plan.share * 100 > limits.share and not (limits.accept or dry_run):
+        raise CollectionRefused(
+            f"This would free {plan.freed:,} of {plan.total:,} bytes, more than {limits.share} %; nothing was removed.",
+            "Look at it by `resurgam prune --dry-run`; if it is right, `resurgam prune --accept`.",
+        )
+    if dry_run:
+        return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
+    store, sealer = repository.store, Sealer(repository.keys)
+    put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
+    if store.staleness:
+        clock.sleep(store.staleness)
+    # From here on every manifest that this listing misses is put after the tombstones, and its writer will see them.
+    repository.index.reload()
+    standing = repository.standing()
+    refuse_losses(repository, standing, limits.remembered)
+    progress.phase("Copying what is needed out of packs that go", plan.copied)
+    written = _copy_out(repository, sealer, usage(repository.index, needed.of(standing)), progress, pack_size)
+    repository.index.reload()
+    used = usage(repository.index, needed.of(standing))
+    progress.phase("Removing packs")
+    may_wait = grace(store.staleness, running=running)
+    deleted, freed, waiting = _delete(repository, sealer, used, written, stamp_now(store, clock), may_wait)
+    return CollectionResult(False, plan, deleted, freed, waiting, swept)
+
+
+def refuse_losses(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> None:
+    """CollectionRefused if a listing lacks what should be there (sentence 57)."""
+    lost = lost_objects(repository, standing, remembered)
+    if lost:
+        more = f", and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        raise CollectionRefused(
+            f"{repository.store.url} lacks {', '.join(lost[:_NAMED])}{more}, which nobody removed on purpose; nothing "
+            "was removed.",
+            "If its disk or bucket is only partly there, mend that. `resurgam verify --all` says which backups are "
+            "hurt; `resurgam repair` settles what is lost for good.",
+        )
+
+
+def lost_objects(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> list[str]:
+    """What is not listed although an index, an outcome, a manifest or this machine knows of it, in words."""
+    removed, listed = standing.removed, {*standing.committed, *standing.undecided}
+    lost: list[str] = []
+    manifests: set[bytes] = set(remembered) | set(standing.orphaned)
+    packs, indexes = set(removed.written), set[bytes]()
+    for manifest in standing.committed:
+        try:
+            head = repository.manifest(manifest).head
+        except ObjectMissing:
+            continue  # deleted since it was listed
+        manifests |= set(head.known)
+        packs |= set(head.packs)
+        indexes |= set(head.indexes)
+    lost += [f"the backup with the manifest {one.hex()}" for one in sorted(manifests - listed - removed.manifests)]
+    lost += [f"the pack {one.hex()}" for one in sorted(packs - set(repository.index.packs) - removed.packs)]
+    there = set(_listed_indexes(repository))
+    lost += [f"the index {one.hex()}" for one in sorted(indexes - there - removed.indexes)]
+    return lost
+
+
+def _listed_indexes(repository: Repository) -> list[bytes]:
+    found = (id_of(one.key) for one in repository.store.list(INDEXES))
+    return [one for one in found if one is not None]
+
+
+class _Needed:
+    """The chunks of backups; a record that stands in several is gone through once."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def of(self, standing: Standing) -> Iterator[bytes]:
+        """The ids of all chunks that the manifests need, joined in pieces. DamagedError if a list can't be read."""
+        seen: set[bytes] = set()
+        for manifest in (*standing.committed, *standing.undecided):
+            try:
+                found = self._repository.manifest(manifest)
+            except ObjectMissing:
+                continue  # deleted since it was listed
+            yield b"".join(chunk for chunk, _ in found.list_chunks())
+            yield from self._content(found, seen)
+
+    def _content(self, manifest: Manifest, seen: set[bytes]) -> Iterator[bytes]:
+        for body in bodies(self._repository.reader.blocks(manifest.list_chunks())):
+            mark = blake3(body).digest(16)
+            if mark not in seen:
+                seen.add(mark)
+                yield bytes(Record.decode(body).chunks)
+
+
+def _running(repository: Repository) -> bool:
+    """Whether a run says that it is under way, and not for too long to be believed."""
+    now = repository.store.time()
+    return any(abs(now - since) < POLITE.total_seconds() for _, since in intents(repository))
+
+
+def _sweep(repository: Repository, running: bool) -> int:
+    """Finish what dead runs left (sentence 60); answers how many objects went."""
+    store, standing = repository.store, repository.standing()
+    finish_removal(store, standing.leftover)
+    for manifest in standing.abandoned:
+        store.delete(manifest_key(manifest))
+    swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
+    now, sealer = store.time(), Sealer(repository.keys)
+    for manifest, stored in standing.undecided.items():
+        if running and now - stored.stored_at < POLITE.total_seconds():
+            continue
+        text = json.dumps({"outcome": ABANDONED}).encode()
+        with suppress(ObjectExists):  # it was committed this moment
+            store.put(outcome_key(manifest), sealer.seal_text(Kind.OUTCOME, manifest, text))
+            swept += 1
+    listed = set(repository.index.packs)
+    for pack in read_tombstones(store, repository.opener):
+        if pack not in listed and pack in standing.removed.packs:
+            store.delete(tombstone_key(pack))
+            swept += 1
+    for intent, since in intents(repository):
+        if now - since > POLITE.total_seconds():
+            store.delete(intent_key(intent))
+            swept += 1
+    return swept
+
+
+def _plan(repository: Repository, used: Usage, running: bool) -> CollectionPlan:
+    if used.missing:
+        raise DamagedError(
+            f"{len(used.missing)} chunks that backups need are in no pack, so nothing was removed.",
+            "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
+        )
+    now = repository.store.time()
+    facts = (
+        PackFacts(pack, info.size, used.live_bytes.get(pack, 0), timedelta(seconds=max(0.0, now - info.stored_at)))
+        for pack, info in repository.index.packs.items()
+        if not info.tombstoned
+    )
+    return plan_collection(facts, running=running)
+
+
+def _copy_out(
+    repository: Repository, sealer: Sealer, used: Usage, progress: Progress, pack_size: int
+) -> frozenset[bytes]:
+    """Write anew what lies only in tombstoned packs (sentence 54); answers the packs that were written."""
+    packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
+    reader = ChunkReader(repository.store, repository.opener, repository.index)
+    try:
+        for pack, info in list(repository.index.packs.items()):
+            if not info.tombstoned:
+                continue
+            for entries in _batches(used.live_entries(pack)):
+                for entry, chunk in zip(entries, reader.chunks([(e.chunk, e.length) for e in entries]), strict=True):
+                    packing.take(entry.chunk, entry.length, chunk.member)
+                    progress.advance(entry.sealed)
+        packing.flush()
+    finally:
+        packing.close()
+    return frozenset(packing.written)
+
+
+def _batches(entries: list[Any]) -> Iterator[list[Any]]:
+    for at in range(0, len(entries), 256):
+        yield entries[at : at + 256]
+
+
+def _delete(
+    repository: Repository, sealer: Sealer, used: Usage, written: frozenset[bytes], now: Stamp, wait: timedelta
+) -> tuple[int, int, int]:
+    """Delete the packs that may go, and the indexes that another replaces; answers packs, bytes, and how many wait."""
+    store, index = repository.store, repository.index
+    tombstones = read_tombstones(store, repository.opener)
+    going, waiting = [], 0
+    for pack, stamp in tombstones.items():
+        if pack not in index.packs:
+            continue
+        if used.live_bytes.get(pack, 0) == 0 and may_go(stamp, now, wait):
+            going.append(pack)
+        else:
+            waiting += 1
+    freed = sum(index.packs[pack].size for pack in going)
+    replaced = _replace_indexes(repository, sealer, going)
+    _record(repository, sealer, Removals(packs=frozenset(going), indexes=frozenset(replaced), written=written))
+    for name in replaced:
+        store.delete(index_key(name))
+    for pack in going:
+        store.delete(pack_key(pack))
+        store.delete(tombstone_key(pack))
+    index.reload()
+    return len(going), freed, waiting
+
+
+def _replace_indexes(repository: Repository, sealer: Sealer, going: Iterable[bytes]) -> list[bytes]:
+    """One index for all packs that stay, where there are many; answers those that it replaces (sentence 59)."""
+    index = repository.index
+    there = _listed_indexes(repository)
+    if len(there) <= _MANY_INDEXES:
+        return []
+    gone = set(going)
+    stay = [pack for pack, info in index.packs.items() if pack not in gone and info.blobs]
+    for group in index.index_groups(stay):
+        name = new_id()
+        repository.store.put(index_key(name), index.encode_index(sealer, name, group))
+    return there
+
+
+def _record(repository: Repository, sealer: Sealer, removed: Removals) -> None:
+    """Say what goes, before it goes; many records become one (the new one is put first)."""
+    standing = repository.standing()
+    old = standing.removed.records if len(standing.removed.records) > _MANY_RECORDS else ()
+    if old:
+        removed = standing.removed.plus(removed)
+    if not (removed.manifests or removed.packs or removed.indexes or removed.written):
+        return
+    name = new_id()
+    repository.store.put(record_key(name), encode_removal(sealer, name, "prune", removed))
+    for one in old:
+        repository.store.delete(record_key(one))

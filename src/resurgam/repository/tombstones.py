@@ -1,0 +1,69 @@
+"""Tombstones: which packs will be deleted, and since when by every clock there is (docs/ordering.md, 53 and 56)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resurgam.clock import Clock
+from resurgam.errors import DamagedError, ObjectMissing
+from resurgam.repository.layout import TOMBSTONES, id_of, tombstone_key
+from resurgam.repository.sealing import Kind, Opener, Sealer
+from resurgam.stores.objects import ObjectStore
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A moment: seconds since 1970 by the store's clock and by the machine's, and seconds since that machine's boot,
+    which `boot` names ("" where that can't be told)."""
+
+    stored_at: float
+    written_at: float
+    boot: str
+    since_boot: float
+
+
+def stamp_now(store: ObjectStore, clock: Clock) -> Stamp:
+    """The present moment."""
+    try:
+        boot = _BOOT.read_text().strip()
+    except OSError:
+        boot = ""
+    # Of the clocks that nobody can set, the one that goes on while the machine sleeps.
+    since = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return Stamp(store.time(), clock.now().timestamp(), boot, time.clock_gettime(since))
+
+
+def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], stamp: Stamp) -> None:
+    """From now on these packs count as absent for every writer, for good."""
+    text = json.dumps({"at": stamp.written_at, "boot": stamp.boot, "since_boot": stamp.since_boot}).encode()
+    for pack in packs:
+        store.put(tombstone_key(pack), sealer.seal_text(Kind.TOMBSTONE, pack, text))
+
+
+def read_tombstones(store: ObjectStore, opener: Opener) -> dict[bytes, Stamp]:
+    """All tombstones, by the packs' ids. DamagedError if one is malformed."""
+    found = {}
+    for stored in store.list(TOMBSTONES):
+        pack = id_of(stored.key)
+        if pack is None:
+            continue
+        try:
+            text = opener.open_text(Kind.TOMBSTONE, pack, store.get(stored.key))
+        except ObjectMissing:
+            continue
+        found[pack] = replace(_stamp(pack, text), stored_at=stored.stored_at)
+    return found
+
+
+def _stamp(pack: bytes, text: bytes) -> Stamp:
+    try:
+        fields = json.loads(text)
+        return Stamp(0.0, float(fields["at"]), str(fields["boot"]), float(fields["since_boot"]))
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise DamagedError(f"The tombstone of the pack {pack.hex()} is malformed.") from None

@@ -1,0 +1,138 @@
+"""A prune of a repository: what it removes, what it must not, when it stops (docs/ordering.md, 51 to 61)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import pytest
+
+from resurgam.clock import SystemClock
+from resurgam.errors import CollectionRefused, NotFoundError
+from resurgam.operations.collection import CollectionResult, Limits, collect
+from resurgam.operations.progress import Silent
+from resurgam.repository.repository import Repository
+from resurgam.repository.run import RepositoryRun, backing_up
+from tests.repository.scenes import Files, contents, new_repository, reopened, sample_dump, sample_files, stored, take
+
+ACCEPT = Limits(accept=True)
+
+
+def prune(repository: Repository, limits: Limits = ACCEPT, *, dry_run: bool = False) -> CollectionResult:
+    options = {"clock": SystemClock(), "progress": Silent(), "dry_run": dry_run, "pack_size": 1 << 20}
+    return collect(reopened(repository), limits, **options)  # type: ignore[arg-type]
+
+
+def bytes_of(repository: Repository) -> int:
+    return sum(one.size for one in repository.store.list("packs/"))
+
+
+def running(repository: Repository) -> AbstractContextManager[RepositoryRun]:
+    return backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None)
+
+
+def three_backups() -> tuple[Repository, Files, list[bytes]]:
+    """The files stay, the dump is another one each time."""
+    repository, files = new_repository(), sample_files(count=50)
+    made: list[bytes] = []
+    for day in range(3):
+        last = stored(repository, made[-1]) if made else None
+        made.append(take(repository, day, files, sample_dump(day, 3 << 20), last=last))
+    return repository, files, made
+
+
+def test_nothing_is_removed_while_everything_is_needed() -> None:
+    repository, files, made = three_backups()
+    before = bytes_of(repository)
+    result = prune(repository)
+    assert (result.deleted_packs, bytes_of(repository)) == (0, before)
+    assert all(
+        contents(reopened(repository), one)[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"] for one in made
+    )
+
+
+def test_a_deleted_backup_gives_back_what_only_it_needed() -> None:
+    repository, files, made = three_backups()
+    before = bytes_of(repository)
+    reopened(repository).delete([made[0]])
+    with pytest.raises(NotFoundError):
+        reopened(repository).delete([made[0]])
+    planned = prune(repository, dry_run=True)
+    assert bytes_of(repository) == before
+    result = prune(repository)
+    assert result.plan.freed == planned.plan.freed
+    assert bytes_of(repository) < before - 1_000_000
+    assert {one.id for one in reopened(repository).backups()[0]} == set(made[1:])
+    for day, one in enumerate(made[1:], 1):
+        found = contents(reopened(repository), one)
+        assert found[b"database.sql"] == sample_dump(day, 3 << 20)
+        assert found[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"]
+    assert prune(repository).deleted_packs == 0
+
+
+def test_58_a_prune_that_frees_most_asks_first() -> None:
+    repository, _, made = three_backups()
+    before = bytes_of(repository)
+    reopened(repository).delete(made)
+    with pytest.raises(CollectionRefused, match="more than 50 %"):
+        prune(repository, Limits())
+    assert bytes_of(repository) == before and not list(repository.store.list("tombstones/"))
+    prune(repository)
+    assert bytes_of(repository) == 0
+
+
+def test_57_what_is_missing_stops_a_prune() -> None:
+    repository, _, made = three_backups()
+    reopened(repository).delete([made[0]])
+    before = {one.key for one in repository.store.list()}
+    gone = f"manifests/{made[1].hex()}"
+    raw = repository.store.get(gone)
+    repository.store.delete(gone)
+    with pytest.raises(CollectionRefused, match=made[1].hex()):
+        prune(repository)
+    assert {one.key for one in repository.store.list()} == before - {gone}
+    repository.store.put(gone, raw)
+    assert prune(repository).deleted_packs
+
+
+def test_57_an_outcome_that_went_with_its_manifest_is_missed_too() -> None:
+    repository, _, made = three_backups()
+    for folder in ("manifests", "outcomes"):
+        repository.store.delete(f"{folder}/{made[0].hex()}")
+    with pytest.raises(CollectionRefused, match=made[0].hex()):
+        prune(repository)
+
+
+def test_57_a_machine_remembers_what_it_saw() -> None:
+    repository, _, made = three_backups()
+    for folder in ("manifests", "outcomes"):  # the newest: no other manifest names it
+        repository.store.delete(f"{folder}/{made[2].hex()}")
+    with pytest.raises(CollectionRefused, match=made[2].hex()):
+        prune(repository, Limits(accept=True, remembered=frozenset(made)))
+
+
+def test_60_what_dead_runs_left_is_swept() -> None:
+    repository = three_backups()[0]
+    clean = {one.key for one in repository.store.list()}
+    with (
+        pytest.raises(KeyError),
+        backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None) as run,
+    ):
+        for offer in sample_files(7, 30).offers():
+            run.writer.offer(offer)
+        run.writer.finish(b"{}", 0)
+        raise KeyError("killed before its manifest")
+    assert prune(repository).deleted_packs == 2
+    left = {one.key for one in repository.store.list() if not one.key.startswith(("records/", "indexes/"))}
+    assert left == {key for key in clean if not key.startswith(("records/", "indexes/"))}
+
+
+def test_61_young_packs_are_left_alone_while_somebody_runs() -> None:
+    repository = three_backups()[0]
+    with running(repository) as run:
+        for offer in sample_files(7, 30).offers():
+            run.writer.offer(offer)
+        run.writer.finish(b"{}", 0)
+        before = bytes_of(repository)
+        result = prune(repository)
+        assert (result.deleted_packs, result.plan.spared) == (0, 2)
+        assert bytes_of(repository) == before
