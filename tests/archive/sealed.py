@@ -19,12 +19,12 @@ IDENTITY = identity(bytes(range(32)))
 OTHER = identity(bytes(range(1, 33)))
 KEYS = {
     "passphrase": ArchiveKeys(lambda: Secret(PASSPHRASE)),
-    "recipients": ArchiveKeys(identities=(IDENTITY,)),
+    "recipients": ArchiveKeys(ask_identities=lambda: (IDENTITY,)),
     "gpg": ArchiveKeys(lambda: Secret(PASSPHRASE)),
 }
 SEALINGS = {
     "passphrase": Sealing("age", KEYS["passphrase"]),
-    "recipients": Sealing("age", ArchiveKeys(), (OTHER.recipient, IDENTITY.recipient)),
+    "recipients": Sealing("age", ArchiveKeys(), (str(OTHER.recipient), str(IDENTITY.recipient))),
     "gpg": Sealing("gpg", KEYS["gpg"]),
 }
 SINKS = ("plain", *SEALINGS)

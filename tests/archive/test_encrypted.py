@@ -11,6 +11,7 @@ import pty
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pyrage
@@ -31,7 +32,7 @@ from tests.archive.trees import file as planned_file
 
 WRONG = {
     "passphrase": ArchiveKeys(lambda: Secret("guessed")),
-    "recipients": ArchiveKeys(identities=()),
+    "recipients": ArchiveKeys(),
     "gpg": ArchiveKeys(lambda: Secret("guessed")),
 }
 
@@ -48,7 +49,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def everything(path: Path, keys: ArchiveKeys) -> list[tuple[bytes, bytes]]:
     # No file key of an opening before.
-    fresh = ArchiveKeys(keys.ask, keys.identities)
+    fresh = ArchiveKeys(keys.ask_passphrase, keys.ask_identities)
     with open_archive(path, fresh) as archive:
         assert archive.metadata()["backup_name"] == NAME
         return [(entry.path, b"".join(blocks)) for entry, blocks in archive.walk()]
@@ -75,7 +76,7 @@ def decrypted_by_tool(path: Path, kind: str, folder: Path) -> Path:
     return out
 
 
-def typed_into_age(out: Path, path: Path) -> None:
+def typed_into_age(out: Path, path: Path, passphrase: str = PASSPHRASE) -> None:
     """age asks for passphrases on its terminal only."""
     child, terminal = pty.fork()
     if child == 0:
@@ -83,7 +84,7 @@ def typed_into_age(out: Path, path: Path) -> None:
     asked = b""
     while b"passphrase" not in asked:
         asked += os.read(terminal, 1000)
-    os.write(terminal, PASSPHRASE.encode() + b"\n")
+    os.write(terminal, passphrase.encode() + b"\n")
     assert os.waitpid(child, 0)[1] == 0
     os.close(terminal)
 
@@ -155,7 +156,7 @@ def test_archives_of_other_tools_inside_are_read(tmp_path: Path) -> None:
 
 def test_a_wrong_or_missing_key_is_told_as_such(tmp_path: Path, kind: str) -> None:
     path = write_sealed(tmp_path, manual_plan(), kind)
-    for keys in (WRONG[kind], ArchiveKeys(identities=(identity(bytes(32)),)), ArchiveKeys()):
+    for keys in (WRONG[kind], ArchiveKeys(ask_identities=lambda: (identity(bytes(32)),)), ArchiveKeys()):
         with pytest.raises(KeyRefused) as refused:
             open_archive(path, keys)
         assert "guessed" not in refused.value.message + refused.value.hint
@@ -165,7 +166,7 @@ def test_a_wrong_or_missing_key_is_told_as_such(tmp_path: Path, kind: str) -> No
 def test_each_recipient_opens_it_alone(tmp_path: Path) -> None:
     path = write_sealed(tmp_path, manual_plan(), "recipients")
     for one in (IDENTITY, OTHER):
-        assert everything(path, ArchiveKeys(identities=(one,))) == as_planned(manual_plan())
+        assert everything(path, ArchiveKeys(ask_identities=partial(tuple, [one]))) == as_planned(manual_plan())
 
 
 def test_no_flipped_bit_and_no_cut_goes_unnoticed(tmp_path: Path, kind: str) -> None:
@@ -192,7 +193,7 @@ def refused_whole(path: Path, keys: ArchiveKeys, expected: list[tuple[bytes, byt
     """Opening or walking it fails, and whatever came out before was right."""
     came: list[tuple[bytes, bytes]] = []
     with pytest.raises((DamagedError, KeyRefused, ArchiveError)):
-        with open_archive(path, ArchiveKeys(keys.ask, keys.identities)) as archive:
+        with open_archive(path, ArchiveKeys(keys.ask_passphrase, keys.ask_identities)) as archive:
             archive.metadata()
             came += [(entry.path, b"".join(blocks)) for entry, blocks in archive.walk()]
         pytest.fail(f"the change at byte {place} was not seen")
@@ -246,7 +247,7 @@ def test_malformed_headers_are_damaged(tmp_path: Path) -> None:
     ):
         path.write_bytes(bad)
         with pytest.raises((DamagedError, KeyRefused)):
-            open_archive(path, ArchiveKeys(identities=(IDENTITY,)))
+            open_archive(path, ArchiveKeys(ask_identities=lambda: (IDENTITY,)))
 
 
 def test_unknown_stanzas_are_passed_over(tmp_path: Path) -> None:

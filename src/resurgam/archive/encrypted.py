@@ -12,6 +12,7 @@ from resurgam.archive.gpg import GpgWriter
 from resurgam.archive.sealing import Sealing
 from resurgam.archive.spool import Spool
 from resurgam.errors import KeyRefused
+from resurgam.keys.age import parse_recipient
 
 
 class Sealer(Protocol):
@@ -58,7 +59,8 @@ class SequentialSink:
 def encrypting_sink(fd: int, sealing: Sealing, scratch: Path) -> SequentialSink:
     """Encrypts an archive into an open file; what must wait does so on the disk of `scratch`.
 
-    KeyRefused if there is neither a passphrase nor a recipient; StorageError if gpg is wanted and not there.
+    KeyRefused if there is neither a passphrase nor a recipient, or a recipient is none; StorageError if gpg is wanted
+    and not there.
     """
     return SequentialSink(_sealer(fd, sealing), scratch)
 
@@ -69,7 +71,7 @@ def _sealer(fd: int, sealing: Sealing) -> Sealer:
         return GpgWriter(fd, keys)
     file_key = secrets.token_bytes(FILE_KEY)
     if sealing.recipients:
-        header = header_for_recipients(file_key, sealing.recipients)
+        header = header_for_recipients(file_key, [parse_recipient(one) for one in sealing.recipients])
     elif keys.passphrase is not None:
         header = header_for_passphrase(file_key, keys.passphrase)
     else:

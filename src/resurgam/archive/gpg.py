@@ -156,7 +156,9 @@ def _decrypting(fd: int, what: str, keys: ArchiveKeys) -> Iterator[Iterator[byte
 
 def _start(arguments: list[str], keys: ArchiveKeys, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
     if keys.passphrase is None:
-        raise KeyRefused("A .gpg archive needs a passphrase, and none is set.", "Set BACKUP_ENCRYPTION_KEY.")
+        raise KeyRefused(
+            "The archive is encrypted: it needs a passphrase, and none is set.", "Set BACKUP_ENCRYPTION_KEY."
+        )
     program = shutil.which("gpg", path=keys.search_path)
     if program is None:
         raise StorageError(

@@ -100,7 +100,7 @@ def opens_at_once(path: Path, keys: ArchiveKeys) -> bool:
     stored = StoredFile(path)
     try:
         header = read_header(stored)
-        return header.mac in keys.known or (bool(keys.identities) and not header.asks_passphrase)
+        return header.mac in keys.known or (keys.has_identities and not header.asks_passphrase)
     finally:
         stored.close()
 

@@ -188,13 +188,19 @@ class Inventory:
     def _refresh_one(self, location: str, found: list[FoundArchive], describe: Callable[[str], Description]) -> None:
         self.catalog.refresh(
             location,
-            (StoredFile(location, one.name, one.size, one.mtime_ns, self._identity(one), one.form) for one in found),
+            (StoredFile(location, one.name, one.size, one.mtime_ns, one.identity, one.form) for one in found),
             lambda file: describe(file.name),
         )
+        if self.keys.has_identities:
+            self._open_sealed(location, describe)
 
-    def _identity(self, found: FoundArchive) -> int:
-        """Other identities may open what others could not: then it is described again."""
-        return found.identity ^ self.keys.tag if found.form == "age" else found.identity
+    def _open_sealed(self, location: str, describe: Callable[[str], Description]) -> None:
+        """An identity may be here by now that opens what was sealed before."""
+        for record in self.catalog.backups():
+            if any((c.location, c.condition, c.form) == (location, "sealed", "age") for c in record.copies):
+                description = describe(record.name)
+                if description.condition != "sealed":
+                    self.catalog.learn(location, record.name, description)
 
 
 def plain_datetime(moment: datetime) -> str:
