@@ -12,6 +12,7 @@ import pytest
 from resurgam.archive import age_header
 from resurgam.errors import DamagedError, FeatureMissing, KeyRefused, ResurgamError, VerifyFailed
 from resurgam.keys.age import identity, identity_text
+from resurgam.operations.doctor import Doctor
 from resurgam.operations.restore import Parts
 from tests.archive.test_encrypted import typed_into_age
 from tests.operations.scene import Scene, lost
@@ -165,7 +166,6 @@ def test_plain_and_encrypted_archives_stand_side_by_side(scene: Scene, key_file:
     every = {"BACKUP_ENCRYPTION_KEY": KEY, "BACKUP_ENCRYPTION_IDENTITY_FILE": str(key_file)}
     with scene.service() as service:
         plain = service.backup().name
-        scene.clock.sleep(1)
     names = [taken(scene, kind).name.partition(".")[0] for kind in KINDS]
     with scene.service(**every) as service:
         assert [one["encryption"] for one in service.list_backups()] == ["gpg", "age", "age", None]
@@ -237,6 +237,18 @@ def test_sentence_40_a_new_number_is_above_those_that_are_sealed(scene: Scene, k
     assert listed[0]["sequence"] > 1_700_000_000 and listed[1]["sequence"] == 1
 
 
+def test_a_sealed_one_between_others_is_not_taken_for_the_oldest(scene: Scene) -> None:
+    """Somebody changed its mode, so that the catalog has to ask again, and nobody answers."""
+    paths = [taken(scene, "gpg") for _ in range(4)]
+    names = [path.name.partition(".")[0] for path in paths]
+    paths[2].chmod(0o640)
+    with scene.service(MAX_BACKUPS="2") as service:
+        assert [one["condition"] for one in service.list_backups()] == ["good", "sealed", "good", "good"]
+        assert [one["backup_name"] for one in service.list_backups()] == names[::-1]
+        service.prune()
+        assert [one["backup_name"] for one in service.list_backups()] == [names[3], names[2]]
+
+
 def test_the_key_may_come_from_a_command(scene: Scene, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     command = tmp_path / "ask"
@@ -275,6 +287,31 @@ def test_the_manual_s_gpg_call_and_age_are_read_by_stock_tools(scene: Scene, tmp
     metadata = json.loads((top / "backup_metadata.json").read_text())
     assert (top / metadata["database"]["file"]).stat().st_size == metadata["database"]["size_bytes"]
     shutil.rmtree(out)
+
+
+def test_health_and_doctor_say_whether_an_identity_was_shown(scene: Scene, key_file: Path, tmp_path: Path) -> None:
+    def told(**more: str) -> tuple[bool, list[str]]:
+        with scene.service(**more) as service:
+            reasons = {one.code for one in service.health().reasons}
+            doctor = Doctor(
+                service.settings, service.server, service.clock, lambda: service.inventory, lambda: service.state
+            )
+            checks = [one.status for one in doctor.examine() if one.name == "encryption"]
+        return "key_unproven" in reasons, checks
+
+    writes, other = writing("recipients"), tmp_path / "other.txt"
+    name = taken(scene, "recipients").name.partition(".")[0]
+    assert told(**writes) == (True, ["warning"])
+    other.write_text(identity_text(identity(bytes(range(1, 33)))))
+    assert told(**writes, BACKUP_ENCRYPTION_IDENTITY_FILE=str(other)) == (True, ["warning"])
+    assert told(**reading("recipients", key_file)) == (False, ["ok"])
+    assert told(**writes) == (True, ["warning"])
+    with scene.service(**reading("recipients", key_file)) as service:
+        service.drill(name)
+    assert told(**writes) == (False, ["ok"])
+    assert told() == (False, [])
+    assert told(**writing("passphrase")) == (False, ["ok"])
+    assert told(**writing("gpg"), PATH=str(tmp_path))[1] == ["problem"]
 
 
 def test_features_that_are_missing_still_fail(scene: Scene) -> None:

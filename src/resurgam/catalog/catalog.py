@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from resurgam.catalog.facts import LARGEST_SEQUENCE, facts_of
 from resurgam.catalog.models import CATALOG, CATALOG_ID, CATALOG_VERSION, copies, descriptions, from_us
+from resurgam.catalog.sealed_place import placed
 from resurgam.catalog.sqlite import Database, Fault, fault_of
 from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
 from resurgam.errors import StateError
@@ -82,7 +83,8 @@ class BackupRecord:
     """A backup, wherever it lies. `copies` are ordered best first (good, foreign, sealed, damaged; then by location's
     name, so that local comes before remote), and condition, problem and size are the first one's.
 
-    `sequence` is 0 for an archive without one; `taken_at` is UTC; `size` and `database_size` are bytes.
+    `sequence` is 0 for an archive without one, and for a sealed one that of the backup before it; `taken_at` is UTC;
+    `size` and `database_size` are bytes.
     """
 
     name: str
@@ -185,14 +187,15 @@ class Catalog:
         grouped: dict[str, list[Any]] = {}
         for row in rows:
             grouped.setdefault(row[0], []).append(row)
-        ordered = sorted(
-            (_best_first(group) for group in grouped.values()), key=lambda group: group[0][5:7] + group[0][:1]
-        )
+        groups = placed([_best_first(group) for group in grouped.values()])
+        ordered = sorted(groups, key=lambda group: group[0][5:7] + group[0][:1])
         return [_record(group) for group in ordered]
 
     def get(self, name: str) -> BackupRecord | None:
         """The backup of that name, or None."""
         rows = self._retrying(lambda database: _rows(database, name)) if _encodable(name) else []
+        if any(row[3] == "sealed" for row in rows):  # its place is among the others
+            return next((record for record in self.backups() if record.name == name), None)
         return _record(_best_first(list(rows))) if rows else None
 
     def metadata(self, name: str) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ def archive_keys_of(settings: Settings, environment: Mapping[str, str]) -> Archi
     @cache
     def identities() -> tuple[Identity, ...]:
         path = settings.encryption.identity_file
-        return () if path is None else _read_identities(path)
+        return () if path is None else read_identities(path)
 
     ask = asking(settings.encryption, environment)
     return ArchiveKeys(ask, identities, scratch=settings.backup_dir, search_path=environment.get("PATH"))
@@ -31,7 +31,8 @@ def sealing_of(settings: Settings, keys: ArchiveKeys) -> Sealing | None:
     return None if encryption.kind is None else Sealing(encryption.kind, keys, encryption.recipients)
 
 
-def _read_identities(path: Path) -> tuple[Identity, ...]:
+def read_identities(path: Path) -> tuple[Identity, ...]:
+    """The identities of a file. KeyRefused if it can't be read or holds none."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:

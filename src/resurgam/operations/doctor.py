@@ -25,6 +25,7 @@ from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
 from resurgam.errors import ResurgamError
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.kept import kept_sides
+from resurgam.operations.key_proof import key_doubt, sealing_trouble
 from resurgam.postgres.clients import find_clients
 from resurgam.postgres.connection import Server, refuse_pooler, short_name
 from resurgam.postgres.swap import maintenance_server
@@ -68,6 +69,7 @@ class Doctor:
             ("settings", self._settings),
             ("database", self._database),
             ("backup folder", self._folder),
+            ("encryption", self._encryption),
             ("state", self._state),
             ("log", self._log),
             ("remote folder", self._remote),
@@ -179,6 +181,21 @@ class Doctor:
         records = inventory.records()
         yield from self._backups(records)
         yield _space("space", path, max((record.size for record in records), default=0))
+
+    def _encryption(self) -> Iterator[Check]:
+        encryption, inventory = self.settings.encryption, self.inventory()
+        if encryption.kind is None:
+            return
+        if trouble := sealing_trouble(encryption, inventory.keys):
+            yield Check("encryption", "problem", f"Every backup fails: {trouble}", "docs/settings.md, Encryption")
+            return
+        drill = self.state().drills.last() if self.settings.backup_state_file.exists() else None
+        if doubt := key_doubt(encryption, drill, inventory.records()):
+            hint = "Set BACKUP_ENCRYPTION_IDENTITY_FILE for one `resurgam drill`, and unset it again."
+            yield Check("encryption", "warning", doubt, hint)
+            return
+        by = "to recipients" if encryption.recipients else "by a passphrase; keep a copy of it off this machine"
+        yield Check("encryption", "ok", f"New archives are encrypted ({encryption.kind}) {by}.")
 
     def _backups(self, records: list[BackupRecord]) -> Iterator[Check]:
         damaged = [record.name for record in records if record.condition == "damaged"]
