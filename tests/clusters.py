@@ -19,8 +19,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from resurgam.demo.cluster import EmbeddedServer, major_version, packaged_installations
 from resurgam.errors import ClientToolError
+from resurgam.postgres.embedded import EmbeddedServer, major_version, packaged_installations
 
 REQUIRED = (15, 16, 18)
 SOAK = (14, 17)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests import clusters
 from tests.clusters import Database, Role, Servers
 from tests.s3_server import S3Server, find_weed
 from tests.sampling import SEED
 
 _SERVERS = pytest.StashKey[Servers]()
+_TOLD = pytest.StashKey[list[str]]()
 # Derandomized: a test of someone else's change must not fail by chance. `make soak` explores.
 settings.register_profile(
     "sample", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -37,6 +38,7 @@ _TOOLS = {
     "logrotate": "logrotate",
     "systemd-analyze": "systemd",
     "debootstrap": "debootstrap",
+    "age": "age",
 }
 
 
@@ -69,6 +71,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             lines.append(f"{tool}: MISSING, its tests are left out (apt-get install {package})")
     return lines
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if told := config.stash.get(_TOLD, []):
+        terminalreporter.section("how much was tried")
+        for line in told:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says a line at the end of the session: how many states a test visited, say."""
+    return request.config.stash.setdefault(_TOLD, []).append
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

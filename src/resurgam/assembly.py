@@ -40,7 +40,7 @@ def application_of(settings: Settings, server: Server) -> Application:
         server=server,
         config_files=settings.backup_config_files,
         trees=settings.backup_file_trees,
-        excludes=Excludes(settings.backup_exclude, _with_remote(settings, settings.backup_dir), secrets),
+        excludes=Excludes(settings.backup_exclude, _with_ours(settings, settings.backup_dir), secrets),
     )
 
 
@@ -62,7 +62,7 @@ def places_of(settings: Settings) -> Places:
         app_dir=settings.app_dir,
         config_files=settings.backup_config_files,
         trees=settings.backup_file_trees,
-        own=_with_remote(settings, *own),
+        own=_with_ours(settings, *own),
         scratch=settings.backup_dir,
     )
 
@@ -147,5 +147,6 @@ def restoring_of(
     )
 
 
-def _with_remote(settings: Settings, *own: Path) -> tuple[Path, ...]:
-    return (*own, *((settings.remote_backup_path,) if settings.remote_backup_path else ()))
+def _with_ours(settings: Settings, *own: Path) -> tuple[Path, ...]:
+    repository = settings.repository.folder if settings.repository else None
+    return (*own, *(path for path in (settings.remote_backup_path, repository) if path is not None))

@@ -111,14 +111,17 @@ PARTIAL_FILE = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
 
 def create_file(path: Path, data: bytes | bytearray | memoryview, mode: int = 0o600) -> None:
     """Make the file `path` with `data`, at once and whole, replacing nothing: FileExistsError if the name is taken.
-    Durable on return, given that its folder is."""
+    Durable on return, given that its folder is. EOPNOTSUPP where the file system can't give a name exclusively."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         _write_temporary(temporary, data, mode)
-        rename_new(temporary, path)
+        # Nobody holds a lock here, so looking first would not do.
+        if not _rename_exclusively(temporary, path):
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), os.fspath(path))
     except BaseException:
         _remove_temporary(temporary)
         raise
+    fsync_folder(path.parent)
 
 
 def _remove_temporary(path: Path) -> None:
@@ -161,29 +164,33 @@ def _rename2(old: Path, new: Path, flags: int) -> None:
 
 def rename_new(old: Path, new: Path) -> None:
     """Rename without ever replacing `new`; raises FileExistsError if it is there. Durable on return."""
-    try:
-        system.rename2(old, new, _RENAME_NOREPLACE)
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            raise
-        _link_new(old, new)
+    if not _rename_exclusively(old, new):
+        # No call for that is known here (some FUSE): look first. Our callers hold a lock against each other.
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(new))
+        system.rename(old, new)
     fsync_folder(new.parent)
     if old.parent != new.parent:
         fsync_folder(old.parent)
 
 
-def _link_new(old: Path, new: Path) -> None:
+def _rename_exclusively(old: Path, new: Path) -> bool:
+    """Rename so that of any number of processes one succeeds. FileExistsError; False if this file system can't."""
+    try:
+        system.rename2(old, new, _RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    else:
+        return True
     try:
         system.link(old, new)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        # Neither call is known here (CIFS, some FUSE): look first. Our callers hold a lock against each other.
-        if os.path.lexists(new):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(new)) from None
-        system.rename(old, new)
-    else:
-        system.unlink(old)
+        return False
+    system.unlink(old)
+    return True
 
 
 def exchange(left: Path, right: Path) -> None:

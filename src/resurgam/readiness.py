@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from resurgam.errors import UsageError
 
 if TYPE_CHECKING:
     from resurgam.operations.doctor import Check
+    from resurgam.operations.repository_opening import Made, RepositoryAccess
     from resurgam.service import Service
 
 
@@ -17,12 +21,47 @@ def set_up(service: Service) -> Iterator[str]:
     return operation.set_up(service.folder, lambda: service.state, service.remote)
 
 
+def make_repository(service: Service, recipients: tuple[tuple[str, str], ...] = (), kit: Path | None = None) -> Made:
+    """Make the repository that the settings name, with whom else it shall open, and perhaps a recovery kit in a new
+    file; harmless where it is made already. UsageError where the settings name none."""
+    from resurgam.operations.repository_keys import make_kit
+    from resurgam.operations.repository_opening import Made
+
+    access = repository(service)
+    rules = service.settings.repository
+    assert rules is not None
+    if kit is not None and not (rules.passphrase or rules.command or rules.identity_file):
+        raise UsageError(
+            "A recovery kit is made by who can open the repository, and no key is set; nothing was made.",
+            "Set BACKUP_ENCRYPTION_KEY or BACKUP_ENCRYPTION_IDENTITY_FILE, or make it later: resurgam keys kit.",
+        )
+    made = access.make(recipients)
+    if kit is None:
+        return made
+    return Made(made.url, made.new, make_kit(access.keys(), kit).ring)
+
+
+def repository(service: Service) -> RepositoryAccess:
+    """The way to the repository. UsageError where backups are archives."""
+    from resurgam.places import repository_access_of
+
+    settings = service.settings
+    if settings.repository is None:
+        raise UsageError("BACKUP_REPOSITORY is not set: backups are archives; nothing was done.")
+    return repository_access_of(settings, settings.repository, service.environment, service.clock)
+
+
 def doctor(service: Service) -> tuple[Check, ...]:
     """Look at everything that backups and restores need; nothing is changed."""
     from resurgam.operations.doctor import Doctor
 
     return Doctor(
-        service.settings, service.server, service.clock, lambda: service.inventory, lambda: service.state
+        service.settings,
+        service.server,
+        service.clock,
+        lambda: service.inventory,
+        lambda: service.state,
+        lambda: repository(service),
     ).examine()
 
 

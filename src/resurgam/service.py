@@ -31,7 +31,6 @@ from resurgam.jobs.ended import (
 from resurgam.jobs.kept import Keeping
 from resurgam.jobs.line import in_line
 from resurgam.jobs.recorded import Asked, Boundary
-from resurgam.operations.archive_holdings import ArchiveHoldings
 from resurgam.operations.holdings import Holdings
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress, Silent
@@ -73,6 +72,7 @@ class Service:
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=Silent)
     asked: Asked = field(default_factory=Asked)
+    read_all: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], progress: Progress | None = None) -> Service:
@@ -86,7 +86,9 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        state, inventory = (self.__dict__.pop(part, None) for part in ("state", "inventory"))
+        state, inventory, holdings = (self.__dict__.pop(part, None) for part in ("state", "inventory", "holdings"))
+        if holdings is not None:
+            holdings.close()
         if state is not None:
             state.close()
         if inventory is not None:
@@ -108,9 +110,9 @@ class Service:
 
     @cached_property
     def holdings(self) -> Holdings:
-        from resurgam.operations.archive_keys import sealing_of
+        from resurgam.places import holdings_of
 
-        return ArchiveHoldings(self.folder, self.keys, sealing_of(self.settings, self.keys))
+        return holdings_of(self.settings, self.folder, self.environment, self.clock, self.keys, read_all=self.read_all)
 
     @cached_property
     def keys(self) -> ArchiveKeys:
@@ -227,26 +229,24 @@ class Service:
         self.inventory.refresh()
         return self.inventory.details(self.inventory.looked_at(self.inventory.find(name)))
 
-    def verify(self, name: str) -> VerifyResult:
-        """Check every byte of a backup's best copy."""
-        from resurgam.operations.verify import verify
+    def verify(self, name: str, *, full: bool = True) -> VerifyResult:
+        """Check every byte of a backup's best copy; not `full`, of one in a repository, its structure and a share."""
+        from resurgam.operations.verify_share import verify_record
 
         def run(progress: Progress) -> VerifyResult:
             self.inventory.refresh()
-            record = self.inventory.find(name)
-            with self.inventory.open(record) as archive:
-                return verify(archive, progress)
+            return verify_record(self.inventory, self.inventory.find(name), progress, self.clock.now(), full=full)
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)  # a folder on a read-only disk can be verified too, without a record of it
         return self._recorded("verify", name, run, verify_ended)
 
-    def verify_all(self) -> VerifyAllResult:
-        """Check every byte of every backup's best copy, the newest first. VerifyFailed names all that are not sound."""
+    def verify_all(self, *, full: bool = True) -> VerifyAllResult:
+        """The same of every backup, the newest first. VerifyFailed names all that are not sound."""
         from resurgam.operations.verify_all import verify_all
 
         def run(progress: Progress) -> VerifyAllResult:
-            return verify_all(self.inventory, progress)
+            return verify_all(self.inventory, progress, self.clock.now(), full=full)
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)
@@ -308,7 +308,9 @@ class Service:
                 self.inventory.refresh()
                 agree = clocks_agree(self.clock, self.holdings.time, self.server)
                 parts = (self.inventory, self.retention, self.state, self.clock.now())
-                return prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
+                pruned = prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
+                collected = self.holdings.collect(progress, dry_run=dry_run, accept=accept)
+                return replace(pruned, collected=collected)
 
         if dry_run:
             return run(self.progress)
@@ -350,7 +352,7 @@ class Service:
         """Settle what died, remove partial files; False while another run is at work."""
         from resurgam.operations.sweep_dead import sweep_dead
 
-        return sweep_dead(self.state, self.folder, lambda: self.server, self.settings.drills)
+        return sweep_dead(self.state, self.folder, lambda: self.server, self.settings.drills, self.log.warning)
 
     def keeping(self) -> Keeping:
         """What restores kept, to be swept."""

@@ -2,6 +2,8 @@
 
 The exception is a KeyboardInterrupt because psycopg cancels the running query on that, and on nothing else. What must
 not be torn in the middle, and is short, is `undisturbed`: the exception comes when it is over.
+
+Whoever tells of the end asks `what_became`: usually all was undone, but a signal may come just after the commit.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -17,6 +20,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 class Stopped(KeyboardInterrupt):
     """The process was told to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Became:
+    """What became of the work that this process does, as the end of a sentence."""
+
+    words: str
+    complete: bool = False
+
+
+UNDONE = Became("what was under way was undone")
+
+
+class _Work:
+    """The work of this process: there is one at a time."""
+
+    became = UNDONE
 
 
 class _Section:
@@ -70,6 +90,16 @@ def undisturbed() -> Iterator[None]:
         if _Section.waiting is not None and not _Section.depth:
             stopped, _Section.waiting = _Section.waiting, None
             raise stopped
+
+
+def note_became(became: Became) -> None:
+    """Note what becomes of the work if the process is told to end from now on; UNDONE when other work begins."""
+    _Work.became = became
+
+
+def what_became() -> Became:
+    """What was noted last."""
+    return _Work.became
 
 
 def unwind_main_thread() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.api.serving import Served, served
 from tests.clusters import create_database, drop_database
 from tests.operations.backups import small_scene

@@ -12,6 +12,7 @@ def test_a_plan_touches_nothing_and_says_all(with_backup: tuple[Api, str]) -> No
     plan = api.post("/api/backups/restore/plan", json={"backup_name": name}).json()
     assert plan["success"] is True and plan["problems"] == [] and plan["makes"] == []
     assert plan["database"]["replaces"] is True and plan["database"]["server"]["server_version"]
+    assert plan["database"]["kept_as"].endswith("_previous_YYYYMMDDhhmmss_xxxxxx")
     assert plan["bytes"] == plan["database"]["dump_bytes"] + plan["files_bytes"]
     later = api.post("/api/backups/restore/plan", json={"as_of": "2999-01-01 00:00"}).json()
     # Other tests of this module's application may have taken backups since.

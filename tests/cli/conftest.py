@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.cli.commands import Scene, make_scene
 from tests.clusters import Database, create_database, drop_database
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.cli.commands import RESURGAM, Done, Scene, log_in_as, wait_for, wrapped_tools
 from tests.clusters import Role
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.cli.commands import Scene
@@ -43,3 +45,19 @@ def test_a_table_and_a_file_come_beside(scene: Scene) -> None:
     words = scene.run("restore", name, "--folder", "uploads", "--target", str(scene.folder / "out"), "--yes")
     assert words.code == 0 and "everything live is as it was" in words.out
     assert (scene.folder / "out" / "uploads").is_dir()
+
+
+def test_a_plan_names_no_id_that_never_comes(scene: Scene) -> None:
+    """The run that follows has an id of its own."""
+    name = scene.backup()
+    words = scene.run("restore", name, "--plan")
+    told = scene.run("restore", name, "--plan", "--json").json
+    assert told["database"]["kept_as"].endswith("_previous_YYYYMMDDhhmmss_xxxxxx") and "_xxxxxx" in words.out
+    done = scene.run("restore", name, "--only", "database", "--yes", "--json").json
+    assert re.fullmatch(r".+_previous_\d{14}_[0-9a-f]{6}", done["previous_database"])
+    assert len(done["previous_database"]) == len(told["database"]["kept_as"])
+    back = scene.run("undo", "--dry-run", "--json").json["database"]
+    assert back["brings_back"] == done["previous_database"]
+    assert back["kept_as"].endswith("_undone_YYYYMMDDhhmmss_xxxxxx")
+    (made,) = scene.run("restore", name, "--table", "reports", "--plan", "--json").json["makes"]
+    assert made["name"].endswith("reports_restored_YYYYMMDDhhmmss_xxxxxx")

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from resurgam.demo.application import create_application, differences, fingerprint, wreck
-from resurgam.demo.cluster import EmbeddedServer, packaged_installations
+from resurgam.postgres.embedded import EmbeddedServer, packaged_installations
 from tests.clusters import Database
 
 

@@ -157,7 +157,7 @@ class Person:
     def _typed(self, code: str) -> str:
         code = INSTALLED.sub(":", code)
         for match in _MADE_UP.finditer(code):
-            # The plan names one, and what was done in the end another: that one counts.
+            # The latest of that name, which the command printed.
             *_, real = re.findall(rf"\b{re.escape(match[1])}_\d{{14}}_[0-9a-f]+", self.seen)
             code = code.replace(match[0], real)
         if job := re.findall(r'"job_id": ?(\d+)', self.seen):

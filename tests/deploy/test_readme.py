@@ -1,4 +1,4 @@
-"""README's two ways of running the service, run as they are printed, but for the port."""
+"""README's commands, run as they are printed: a restore that is practised, and the service, but for its port."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from tests.clusters import Database
 from tests.deploy.dockerfile import ROOT
+from tests.deploy.runbook import Block, Person
 from tests.operations.backups import small_scene
 
 _BIN = Path(sys.executable).parent
@@ -27,6 +28,39 @@ _CURL = shutil.which("curl")
 def _blocks(language: str) -> list[str]:
     section = (ROOT / "README.md").read_text().split("## Run it as a service")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def _practice() -> str:
+    """The indented commands of the step that practises the restore."""
+    section = (ROOT / "README.md").read_text().split("**5. Practise the restore**")[1]
+    lines = section.split("\n\n")[1].splitlines()
+    assert all(line.startswith("    resurgam ") for line in lines)
+    return "".join(f"{line.strip()}\n" for line in lines)
+
+
+def test_a_restore_is_practised_as_printed(database: Database, tmp_path: Path) -> None:
+    scene = small_scene(database, tmp_path)
+    with scene.service() as service:
+        name = service.backup().name
+    scene.execute("DELETE FROM reports WHERE id > 3")
+    steps = [Block(line, f"{line}\n") for line in _practice().splitlines()]
+    assert [line.heading.split()[1] for line in steps] == ["drill", "restore", "restore", "undo", "evidence"]
+    person = Person(tmp_path / "person", scene.environment(RESTORE_SAFETY_BACKUP="true"), {})
+    person.knows(name)
+    drill, plan, restore, undo, evidence = steps
+    shown = person.follow([drill])
+    assert f"The drill of {name}" in shown and "passed" in shown and "a restore would take" in shown
+    assert "would:" in person.follow([plan])
+    assert scene.execute("SELECT count(*) FROM reports") == [(3,)]
+    # It asks, is told yes, and backs up the present state first.
+    shown = person.follow([restore])
+    assert "Type yes to go on:" in shown and "`resurgam undo` takes this back." in shown
+    assert scene.execute("SELECT count(*) FROM reports") != [(3,)] and len(scene.archives()) == 2
+    assert "Undid" in person.follow([undo])
+    assert scene.execute("SELECT count(*) FROM reports") == [(3,)]
+    person.follow([evidence])
+    page = (tmp_path / "person" / "work" / "evidence.html").read_text()
+    assert name in page and "164.308" in page
 
 
 def _free_port() -> str:

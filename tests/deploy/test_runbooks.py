@@ -14,8 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import drop_database
 from tests.deploy.runbook import Block, Person, all_ways, blocks
 from tests.operations.scene import Scene, lost

@@ -214,7 +214,7 @@ def test_a_hook_that_heeds_no_signal_does_not_keep_the_application_quiet(scene: 
     _until(begun.exists, "the hook began")
     runner.stop()
     assert thawed.exists()
-    assert service.state.jobs.get(job).reason.startswith("It was ended by SIGTERM; what was not finished was undone.")
+    assert service.state.jobs.get(job).reason.startswith("It was ended by SIGTERM; what was under way was undone.")
 
 
 def test_stopping_takes_no_more_jobs_and_finishes_if_told(scene: Scene, service: Service) -> None:

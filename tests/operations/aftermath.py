@@ -128,6 +128,7 @@ def nothing_left(scene: Scene) -> None:
     """No scratch, staging or partial file; no open journal, drill or job; every archive that is there is whole."""
     assert scene.leftovers() == []
     assert [name for name in scene.databases() if "_drill_" in name] == []
+    assert scene.administer("SELECT rolname FROM pg_roles WHERE rolname LIKE '%\\_drill\\_%'") == []
     with scene.service() as service:
         assert service.state.open_journals() == ()
         assert service.state.drills.dead() == ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, create_database, drop_database
 from tests.operations.scene import Scene, scene_for
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,3 +84,17 @@ def plain_dump(scene: Scene) -> bytes:
     return subprocess.run(
         [scene.server.bin / "pg_dump", "-v", scene.dsn], check=True, capture_output=True, env={}
     ).stdout
+
+
+def dump_archive(scene: Scene, dump: bytes) -> str:
+    """The manual's layout with nothing but this dump; its name."""
+    scene.backups.mkdir(exist_ok=True)
+    path = scene.backups / f"{FOREIGN}.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        content = {"database_20250104_143022.sql": dump, "backup_metadata.json": b'{"backup_name": "%s", "database": '
+                   b'{"success": true, "file": "database_20250104_143022.sql"}}' % FOREIGN.encode()}  # fmt: skip
+        for name, data in content.items():
+            info = tarfile.TarInfo(f"{FOREIGN}/{name}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return FOREIGN

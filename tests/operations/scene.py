@@ -14,8 +14,8 @@ import psycopg
 from psycopg import sql
 
 from resurgam.demo.application import create_application, wreck
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint, differences, fingerprint
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.service import Service
 from resurgam.settings import load_settings
 from tests.clusters import Database, Role

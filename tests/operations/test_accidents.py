@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import create_database
 from tests.operations.aftermath import Way, World, attempt, old_or_new, settle, whole_side
 from tests.operations.processes import Fault, Operation, command, start

@@ -7,11 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import (
     StorageError,
 )
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, create_database, drop_database
 from tests.operations.backups import small_scene
 from tests.operations.namespaces import in_child, mount, needs_mounts, own_mounts

@@ -14,7 +14,6 @@ from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import open_archive
 from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import DamagedError, HostileError, RestoreFailed, RestoreRefused, UsageError, VerifyFailed
 from resurgam.operations import check_fingerprint as check_fingerprint_module
 from resurgam.operations import metadata as metadata_module
@@ -22,6 +21,7 @@ from resurgam.operations.check_fingerprint import recorded_fingerprint
 from resurgam.operations.restore import Parts, Wishes
 from resurgam.postgres import fingerprint as fingerprint_module
 from resurgam.postgres.connection import Server
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.fingerprint import Fingerprint
 from tests.clusters import Database, Role
 from tests.operations.backups import small_scene
@@ -175,6 +175,23 @@ def test_sentence_30_an_edited_dump_is_found_and_named(scene: Scene, edit: str) 
     # Rows that are counted only tell nothing of it: that is what the full check is for.
     restore(scene, name, Wishes())
     assert scene.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'live'") == [(0,)]
+
+
+def test_sentence_30_a_function_with_unnamed_columns_makes_no_difference(scene: Scene) -> None:
+    """What the server makes of its literals once must not be told as another definition; another literal must."""
+    scene.execute(
+        "CREATE FUNCTION unnamed() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT -1, NULL UNION SELECT 2, 'y';"
+        " SELECT 'was'; END"
+    )
+    name = backup(scene)
+    restore(scene, name)
+    assert scene.execute("SELECT unnamed()") == [("was",)]
+    with scene.service() as service:
+        assert service.drill(name).report["differences"] == []
+    rewritten(scene, name, lambda dump: dump.replace(b"SELECT 'was'", b"SELECT 'now'"))
+    with pytest.raises(RestoreFailed, match=r"The FUNCTION public\.unnamed\(\) is defined otherwise"):
+        restore(scene, name)
+    assert scene.execute("SELECT unnamed()") == [("was",)]
 
 
 def test_sentence_31_a_view_that_was_out_of_date_makes_no_difference(scene: Scene) -> None:

@@ -136,3 +136,12 @@ def test_61_young_packs_are_left_alone_while_somebody_runs() -> None:
         result = prune(repository)
         assert (result.deleted_packs, result.plan.spared) == (0, 2)
         assert bytes_of(repository) == before
+
+
+def test_57_a_lost_outcome_does_not_make_a_backup_an_unfinished_one() -> None:
+    repository, _, made = three_backups()
+    repository.store.delete(f"outcomes/{made[0].hex()}")
+    before = {one.key for one in repository.store.list()}
+    with pytest.raises(CollectionRefused, match=f"outcome {made[0].hex()}"):
+        prune(repository)
+    assert {one.key for one in repository.store.list()} == before

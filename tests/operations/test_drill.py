@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from resurgam.archive.entry import Entry, Kind
-from resurgam.archive.opening import open_archive
-from resurgam.archive.sinks import PlainSink
-from resurgam.archive.writer import ArchiveWriter
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import NotFoundError, ResurgamError
 from resurgam.operations import drill as drill_module
-from resurgam.operations.drill import DrillResult
+from resurgam.operations import drill_database, drill_login
 from resurgam.policy.drills import digest_of
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, create_database, drop_database
 from tests.operations.backups import small_scene
+from tests.operations.drilling import edited, run, scratch_of
 from tests.operations.namespaces import KILLED, in_child
 from tests.operations.scene import Scene, scene_for
 from tests.sampling import randomness
@@ -39,19 +38,6 @@ def drilled(pg16: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
         name = service.backup().name
     yield scene, name
     drop_database(pg16, made.name)
-
-
-def run(scene: Scene, name: str | None = None, **more: str) -> DrillResult:
-    with scene.service(**more) as service:
-        result = service.drill(name)
-    assert scratch_of(scene) == []
-    return result
-
-
-def scratch_of(scene: Scene) -> list[str]:
-    """What a drill must never leave."""
-    found = [name for name in scene.databases() if "_drill_" in name]
-    return found + [path.name for path in scene.backups.iterdir() if "drill_" in path.name]
 
 
 def with_file(scene: Scene, text: str) -> dict[str, str]:
@@ -130,27 +116,6 @@ def test_an_assertion_that_does_not_hold_fails_the_drill(drilled: tuple[Scene, s
         assert service.state.jobs.latest(1)[0].outcome == "failed"
 
 
-def _edited(scene: Scene, edit: Callable[[bytes], bytes]) -> str:
-    """A later backup, sound in itself, that says of itself what the newest says, and whose dump was edited."""
-    with scene.service() as service:
-        name = service.backup().name
-        with open_archive(scene.backups / f"{name}.tar.gz") as archive:
-            metadata = archive.metadata()
-            wanted = metadata["database"]["file"].encode()
-            dump = b"".join(b"".join(blocks) for entry, blocks in archive.walk() if entry.path == wanted)
-    changed = edit(dump)
-    assert changed != dump
-    stamp = f"{int(name[-6:]) + 1:06}"
-    forged = f"{name[:-6]}{stamp}"
-    metadata |= {"backup_name": forged, "timestamp": forged[-15:], "files": {}, "configuration": {}}
-    path = scene.backups / f"{forged}.tar.gz"
-    with path.open("w+b") as file, ArchiveWriter(PlainSink(file.fileno()), forged, mtime_ns=0) as writer:
-        writer.add(Entry(b"config", Kind.FOLDER, 0o755))
-        writer.add_late(Entry(wanted, Kind.FILE, 0o600), [changed])
-        writer.finish(json.dumps(metadata).encode(), 0)
-    return forged
-
-
 @pytest.mark.parametrize(
     "edit",
     [
@@ -160,9 +125,9 @@ def _edited(scene: Scene, edit: Callable[[bytes], bytes]) -> str:
     ],
     ids=["changed", "removed", "added"],
 )
-def test_one_row_of_the_dump_was_edited(database: Database, tmp_path: Path, edit: Callable[[bytes], bytes]) -> None:
+def test_one_row_of_the_dump_wasedited(database: Database, tmp_path: Path, edit: Callable[[bytes], bytes]) -> None:
     scene = small_scene(database, tmp_path)
-    result = run(scene, _edited(scene, edit))
+    result = run(scene, edited(scene, edit))
     assert result.outcome == "failed"
     assert "reports" in " ".join(result.report["differences"])
     assert "users" not in " ".join(result.report["differences"])
@@ -208,11 +173,13 @@ def test_http_of_an_application_that_is_started_on_the_copy(drilled: tuple[Scene
         "        self.send_response(204 if self.path == '/healthz' else 404); self.end_headers()\n"
         "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()\n"
     )
-    port = scene.server.port + 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     start = json.dumps([sys.executable, str(script), str(port)])
-    text = f'[[http]]\nstart = {start}\nurl = "http://127.0.0.1:{port}/{{}}"\nstatus = 204\ntimeout = "5s"\n'
+    text = f'[[http]]\nstart = {start}\nurl = "http://127.0.0.1:{port}/{{}}"\nstatus = 204\ntimeout = "30s"\n'
     assert run(scene, **with_file(scene, text.format("healthz"))).passed
-    refused = run(scene, **with_file(scene, text.format("other").replace("5s", "1s")))
+    refused = run(scene, **with_file(scene, text.format("other").replace("30s", "1s")))
     assert "answered 404" in " ".join(refused.report["differences"])
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(script) not in listing
@@ -313,26 +280,84 @@ def _swept(scene: Scene) -> None:
         service.sweep()
 
 
-@pytest.mark.parametrize("step", ["load_database", "extract", "check_assertions", "remove_scratch"])
-def test_killed_at_each_of_its_steps(drilled: tuple[Scene, str], step: str) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (drill_login, "create_login"),
+        (drill_login, "create_database"),
+        (drill_login, "prepare"),
+        (drill_database, "fill_database"),
+        (drill_database, "check_loaded"),
+        (drill_module, "extract"),
+        (drill_module, "check_assertions"),
+        (drill_login, "drop_database"),
+        (drill_module, "remove_scratch"),
+    ],
+)
+def test_sentences_31_and_32_killed_at_each_of_its_steps(
+    drilled: tuple[Scene, str], module: ModuleType, step: str, when: str
+) -> None:
     scene, _ = drilled
 
     def deed() -> int:
-        real: Callable[..., Any] = getattr(drill_module, step)
+        real: Callable[..., Any] = getattr(module, step)
 
         def dies(*given: Any, **named: Any) -> None:
-            if step == "load_database":
+            if when == "after":
                 real(*given, **named)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        setattr(drill_module, step, dies)
+        setattr(module, step, dies)
         with scene.service() as service:
             service.drill()
         return 0
 
     assert in_child(deed) == KILLED
-    assert scratch_of(scene) != []
+    assert scratch_of(scene) != [] or (step, when) == ("remove_scratch", "after")
     _swept(scene)
     assert scratch_of(scene) == []
     with scene.service() as service:
         assert service.state.drills.dead() == ()
+
+
+def _dies_with_all_made(scene: Scene, **more: str) -> None:
+    module: Any = drill_module
+
+    def deed() -> int:
+        module.extract = lambda *given, **named: os.kill(os.getpid(), signal.SIGKILL)
+        with scene.service(**more) as service:
+            service.drill()
+        return 0
+
+    assert in_child(deed) == KILLED
+
+
+def test_sentence_32_what_a_server_that_is_away_keeps_back_is_tried_again(drilled: tuple[Scene, str]) -> None:
+    scene, _ = drilled
+    _dies_with_all_made(scene)
+    with scene.service(DB_PORT="1") as service:
+        assert not service.sweep()
+    assert "could not be removed yet" in scene.log_lines()[-1]
+    assert scratch_of(scene) != []
+    with scene.service() as service:
+        assert service.sweep()
+        assert service.state.drills.dead() == ()
+    assert scratch_of(scene) == []
+
+
+def test_what_died_on_a_server_that_the_settings_do_not_name_any_more_is_told(drilled: tuple[Scene, str]) -> None:
+    scene, _ = drilled
+    server = scene.server
+    elsewhere = f"postgresql://{server.superuser}:{server.password}@localhost:{server.port}/postgres"
+    _dies_with_all_made(scene, DRILL_DATABASE_URL=elsewhere)
+    (database,) = (name for name in scene.databases() if "_drill_" in name)
+    with scene.service() as service:
+        result = service.drill()
+    assert result.passed
+    told = " ".join(result.warnings)
+    assert f"localhost:{server.port}" in told and f'the database "{database}"' in told and server.password not in told
+    # As told, by hand.
+    scene.administer(f'DROP DATABASE "{database}"')
+    scene.administer(f'DROP ROLE "{database}"')
+    assert run(scene).warnings == ()

@@ -12,8 +12,9 @@ import pytest
 from resurgam.archive import age_header
 from resurgam.errors import DamagedError, FeatureMissing, KeyRefused, ResurgamError, VerifyFailed
 from resurgam.keys.age import identity, identity_text
-from resurgam.operations.doctor import Doctor
+from resurgam.operations.doctor import Status
 from resurgam.operations.restore import Parts
+from resurgam.readiness import doctor
 from tests.archive.test_encrypted import typed_into_age
 from tests.operations.scene import Scene, lost
 
@@ -290,13 +291,10 @@ def test_the_manual_s_gpg_call_and_age_are_read_by_stock_tools(scene: Scene, tmp
 
 
 def test_health_and_doctor_say_whether_an_identity_was_shown(scene: Scene, key_file: Path, tmp_path: Path) -> None:
-    def told(**more: str) -> tuple[bool, list[str]]:
+    def told(**more: str) -> tuple[bool, list[Status]]:
         with scene.service(**more) as service:
             reasons = {one.code for one in service.health().reasons}
-            doctor = Doctor(
-                service.settings, service.server, service.clock, lambda: service.inventory, lambda: service.state
-            )
-            checks = [one.status for one in doctor.examine() if one.name == "encryption"]
+            checks = [one.status for one in doctor(service) if one.name == "encryption"]
         return "key_unproven" in reasons, checks
 
     writes, other = writing("recipients"), tmp_path / "other.txt"

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import ResurgamError
 from resurgam.operations.evidence import QUARTER, gather_evidence
 from resurgam.operations.evidence_page import evidence_page
 from resurgam.policy.drills import digest_of
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import create_database, drop_database
 from tests.operations.backups import small_scene
 from tests.operations.scene import Scene

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import create_database, drop_database
 from tests.operations.aftermath import Way, World, attempt, forget_kept, old_or_new, settle, whole_side
 from tests.operations.namespaces import in_child, mount, needs_mounts

@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import create_database, drop_database
 from tests.operations.aftermath import Attempt, Way, World, attempt, forget_kept, old_or_new, settle
 from tests.operations.processes import Fault, Operation, When, command, killed_after, start, worker
@@ -27,6 +27,7 @@ OPERATIONS: tuple[Operation, ...] = ("restore", "undo", "drill")
 FACES: tuple[Face, ...] = ("command", "worker")
 MOMENTS: tuple[When, ...] = ("before", "after")
 WAYS: tuple[Way, ...] = ("service", "next run")
+PIECES = 8
 # A safety backup is cut as well.
 SAFE = {"RESTORE_SAFETY_BACKUP": "true"}
 
@@ -89,14 +90,15 @@ def test_sentences_19_31_32_and_34_killed_at_every_write_of_the_state(
     assert len(seen) >= 2
 
 
+@pytest.mark.parametrize("piece", range(PIECES))
 def test_sentences_19_31_32_and_34_killed_at_random_moments(
-    world: World, usual: dict[Operation, tuple[int, float]], tmp_path: Path
+    world: World, usual: dict[Operation, tuple[int, float]], tmp_path: Path, piece: int
 ) -> None:
-    """200 of them in `make soak`."""
+    """200 of them in `make soak`, in pieces that can be run one by one."""
     rng = randomness("kill moments")
     combinations = list(itertools.product(OPERATIONS, FACES, WAYS))
     cases = [(*combinations[number % len(combinations)], rng.uniform(0.1, 1.0)) for number in range(200)]
-    for number, (operation, face, way, share) in enumerate(sample(cases, 6, "kill moments")):
+    for number, (operation, face, way, share) in enumerate(sample(cases, PIECES, "kill moments")[piece::PIECES]):
         case = attempt(world, tmp_path / str(number), operation, **SAFE)
         _run(case, face, None, after=share * usual[operation][1])
         settle(case.scene, operation, way)

@@ -15,14 +15,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from resurgam import keeping
 from resurgam.catalog.state import State
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint
-from resurgam.errors import BusyError
+from resurgam.errors import BusyError, DatabaseError, RestoreRefused
+from resurgam.operations import recovery, restore
 from resurgam.operations.restore import Parts
 from resurgam.operations.restore_database import drop_database as drop_half_loaded
 from resurgam.postgres import swap
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.service import Service
+from resurgam.stopping import Became, Stopped, what_became
 from tests.clusters import create_database, drop_database
 from tests.operations.namespaces import KILLED, count_changes, in_child
 from tests.operations.scene import Scene, lost, scene_for
@@ -119,6 +122,44 @@ def test_a_restore_killed_at_every_step_of_its_journal(world: tuple[Scene, str, 
     scene.drop_previous()
 
 
+def test_what_was_settled_is_told(world: tuple[Scene, str, Fingerprint]) -> None:
+    """By the service in the log, by the next backup and restore as a warning, by an undo that finds nothing else."""
+    scene, name, _ = world
+    put_back = f"An interrupted restore of {name} was put back; the application's data are as they were before it."
+
+    def dies() -> None:
+        _accident(scene)
+        assert in_child(_at_step(_restore(scene, name), 2, True)) == KILLED
+
+    dies()
+    with scene.service() as service:
+        _eventually(service.sweep)
+    assert put_back in scene.log_lines()[-1]
+    dies()
+    with scene.service() as service:
+        assert put_back in _eventually(service.backup).warnings
+    dies()
+    # Everything that earlier restores of this module kept is gone, so that there is nothing else to undo.
+    scene.drop_previous()
+    with scene.service() as service, pytest.raises(RestoreRefused) as caught:
+        _eventually(lambda: keeping.undo(service))
+    assert put_back in caught.value.problems and "resurgam list" in caught.value.hint
+    dies()
+    with scene.service() as service:
+        assert put_back in _eventually(lambda: service.restore(name, Parts())).warnings
+
+
+def _eventually(deed: Callable[[], Any]) -> Any:
+    """The server may need a moment to notice a death."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return deed()
+        except BusyError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def test_a_restore_killed_at_any_change_of_a_file(world: tuple[Scene, str, Fingerprint]) -> None:
     scene, name, new = world
     _accident(scene)
@@ -200,7 +241,6 @@ def test_a_killed_restore_of_a_foreign_archive_leaves_no_unpacked_dump(world: tu
     before = set(own.backups.iterdir())
 
     def deed() -> None:
-        from resurgam.operations import restore
 
         def die(*arguments: Any, **named: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -258,8 +298,6 @@ def test_recovery_waits_for_a_commit_that_is_on_its_way(
         session.execute(f'ALTER DATABASE "{fresh}" RENAME TO "{live}"'.encode())
         raise Died
 
-    from resurgam.operations import restore
-
     monkeypatch.setattr(restore, "swap_databases", undecided)
     monkeypatch.setattr(restore, "settle_restore", lambda *arguments: None)
     with scene.service() as service, pytest.raises(Died):
@@ -280,3 +318,29 @@ def _recover(service: Service) -> None:
 
     with service.folder.lock():
         recover_restores(service.state, service.server, service.folder.path)
+
+
+def test_what_is_stopped_and_can_not_be_settled_does_not_claim_to_be_undone(
+    world: tuple[Scene, str, Fingerprint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is not to be had just when it would tell which side is up."""
+    scene, name, new = world
+    old = _accident(scene)
+
+    def stopped(*arguments: object) -> None:
+        raise Stopped("ended by SIGTERM")
+
+    def unreachable(*arguments: object) -> None:
+        raise DatabaseError("The server can't be reached.")
+
+    monkeypatch.setattr(restore, "mark_kept", stopped)
+    monkeypatch.setattr(recovery, "database_oid", unreachable)
+    with scene.service() as service:
+        with pytest.raises(DatabaseError):
+            service.restore(name, Parts())
+        (run,) = [one for one in service.state.jobs.latest(kind="restore") if "be reached" in one.reason]
+        assert run.outcome == "failed"
+    assert what_became() == Became(f"whether the restore of {name} is complete is not settled yet")
+    monkeypatch.undo()
+    assert _old_or_new(_settled(scene), old, new) == "new"
+    scene.drop_previous()

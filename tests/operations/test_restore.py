@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import differences
 from resurgam.errors import (
     UsageError,
 )
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, Role
 from tests.operations.namespaces import in_child, mount, needs_mounts
 from tests.operations.scene import CONFIG, Scene, lost, protected, scene_for

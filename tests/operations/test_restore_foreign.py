@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import differences
 from resurgam.errors import (
     ResurgamError,
     VerifyFailed,
 )
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database
 from tests.operations.made_archives import FOREIGN, foreign_archive, without_times
 from tests.operations.scene import Scene, scene_for

@@ -13,7 +13,6 @@ import pytest
 
 from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import differences
 from resurgam.errors import (
     ArchiveError,
@@ -25,6 +24,7 @@ from resurgam.errors import (
 )
 from resurgam.operations.restore import Parts
 from resurgam.postgres import swap
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, Role, create_owner, drop_owner
 from tests.operations.made_archives import native_archive, plain_dump
 from tests.operations.namespaces import in_child, mount, needs_mounts

@@ -19,11 +19,11 @@ import pytest
 
 from resurgam import keeping
 from resurgam.catalog.state import State
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint
 from resurgam.errors import BusyError, RestoreFailed, RestoreRefused
 from resurgam.operations import undo as undo_module
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import create_database, drop_database
 from tests.operations.namespaces import KILLED, count_changes, in_child
 from tests.operations.scene import Scene, lost, scene_for

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from resurgam import keeping
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint
 from resurgam.errors import RestoreRefused
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import create_database, drop_database
 from tests.operations.namespaces import KILLED, count_changes, in_child, mount, needs_mounts
 from tests.operations.scene import Scene, lost, scene_for

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import HostileError, StorageError
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, Role
 from tests.operations.scene import Scene, scene_for
 

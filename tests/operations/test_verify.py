@@ -15,11 +15,11 @@ from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.opening import open_archive
 from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import ArchiveError, ResurgamError, VerifyFailed
 from resurgam.jobs.runner import Runner
 from resurgam.operations.progress import Silent
 from resurgam.operations.verify import verify
+from resurgam.postgres.embedded import EmbeddedServer
 from tests import clusters
 from tests.operations.scene import Scene, scene_for
 from tests.sampling import sample

@@ -55,6 +55,11 @@ def drill(outcome: DrillOutcome, **old: float) -> Drill:
     return Drill(1, "radiology_backup_20261101_000000", ago(**old), ago(**old), outcome, 3.0, 60.0, report, "", None)
 
 
+def superuser_drill() -> Drill:
+    passed = drill("passed", days=1)
+    return replace(passed, report={**passed.report, "rights": "superuser"})
+
+
 def remote(*locations: tuple[str, ...], problem: str = "") -> dict[str, Any]:
     records = tuple(backup(ago(days=day), locations=where) for day, where in enumerate(locations))
     return {"backups": records, "remote": RemoteFacts("/mnt/remote", problem), "remote_enabled": True}
@@ -153,6 +158,7 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
     ("a drill passed", {"last_drill": drill("passed", days=34)}, {}),
     ("a drill failed", {"last_drill": drill("failed", days=1)}, {"drill_failed": "critical"}),
     ("a drill was not possible", {"last_drill": drill("error", days=1)}, {"drill_failed": "warning"}),
+    ("a superuser drilled", {"last_drill": superuser_drill()}, {"drill_as_superuser": "warning"}),
     ("the last drill is old", {"last_drill": drill("passed", days=36)}, {"drill_old": "warning"}),
     ("drills are scheduled and new", {**scheduled(drills=True), "backups": daily(9)}, {}),
     ("never drilled, as planned", {**scheduled(drills=True), "backups": daily(37)}, {"drill_old": "warning"}),

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.loadcheck import read_facts
 from resurgam.postgres.loader import LoadOptions, LoadReport, load
 from resurgam.postgres.script import Script, ScriptScanner

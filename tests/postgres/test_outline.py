@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import psycopg
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import DamagedError, ResurgamError
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.loadcheck import read_facts
 from resurgam.postgres.loader import LoadOptions, LoadReport, load
 from resurgam.postgres.outline import SMALLEST, Outlined, outline_of, parse_outline, scan_by_outline

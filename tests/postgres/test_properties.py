@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import DamagedError
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.properties import Properties, apply_properties, create_database, read_properties
 from tests import clusters
 from tests.clusters import Role

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import ArchiveError, DamagedError, HostileError
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.loadcheck import TargetFacts, check_script
 from resurgam.postgres.script import CopyBlock, Run, RunKind, ScriptScanner, Statement
 from resurgam.postgres.statements import Relation

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from resurgam.clock import SystemClock
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import RestoreFailed
 from resurgam.postgres import swap
 from resurgam.postgres.connection import Server
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.swap import database_oid, maintenance_server, swap_databases
 from resurgam.settings import Database as Place
 from resurgam.settings import Secret

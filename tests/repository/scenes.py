@@ -26,6 +26,7 @@ def secrets_of(repository: bytes) -> Secrets:
 def new_repository(store: ObjectStore | None = None) -> Repository:
     """An empty one, opened with the full key."""
     store = MemoryStore() if store is None else store
+    store.prepare()
     write_config(store, START)
     return Repository.open(store, secrets_of)
 

@@ -1,5 +1,5 @@
 """What every store must do: the sentences of `stores/objects.py`, on memory, a folder, a real S3 server, and each of
-those behind `Retrying` (docs/ordering.md, sentence 41)."""
+those behind `Retrying`; and on the wrapper that injects faults, without one (docs/ordering.md, sentence 41)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from resurgam.stores.object_memory import MemoryStore
 from resurgam.stores.object_opening import open_store
 from resurgam.stores.object_retry import Retrying
 from resurgam.stores.objects import ObjectStore
+from tests.repository.faulty_store import FaultyStore
 from tests.s3_server import S3Server
 
 MakeStore = Callable[[], ObjectStore]
 
 
-@pytest.fixture(params=["memory", "folder", "s3", "retrying memory", "retrying folder", "retrying s3"])
+@pytest.fixture(params=["memory", "folder", "s3", "retrying memory", "retrying folder", "retrying s3", "faulty memory"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
     """Makes an empty store, another one at each call."""
-    retrying, _, kind = request.param.rpartition(" ")
+    around, _, kind = request.param.rpartition(" ")
     numbers = itertools.count()
     opened: list[ObjectStore] = []
 
@@ -47,7 +48,8 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeS
 
             place = CloudPlace("s3", server.bucket, server.place().partition(f"{server.bucket}/")[2])
             store = CloudStore(place, server.environment)
-        store = Retrying(store, SystemClock()) if retrying else store
+        if around:
+            store = Retrying(store, SystemClock()) if around == "retrying" else FaultyStore(store)
         store.prepare()
         opened.append(store)
         return store

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +20,10 @@ from resurgam.api.errors import Answer, Refusal
 from resurgam.api.routing import Operation, Routes
 from resurgam.api.runtime import slowly
 from resurgam.api.schemas import Contents
+from resurgam.catalog.catalog import BackupRecord
 from resurgam.errors import DamagedError, NotFoundError, StorageError
 from resurgam.operations.browse import browse
-from resurgam.stores.listing import split_name
+from resurgam.stores.listing import SUFFIX, split_name
 
 _BLOCK = 512 << 10
 _LOOK = 32
@@ -65,24 +66,39 @@ async def contents(
 
 
 async def download(request: Request, backup_name: Name) -> Response:
-    """The archive itself as it is kept: a `.tar.gz`, perhaps encrypted (`.tar.gz.age`, `.tar.gz.gpg`). One range can be
-    asked for; If-Range takes the ETag. Deleting the backup meanwhile does not end a download."""
+    """The backup as one archive, as it is kept: a `.tar.gz`, perhaps encrypted (`.tar.gz.age`, `.tar.gz.gpg`). One
+    range can be asked for; If-Range takes the ETag. Deleting the backup meanwhile does not end a download. Out of a
+    repository it comes whole, without a length."""
     runtime = runtime_of(request)
 
-    def opened() -> tuple[io.FileIO, os.stat_result, str]:
+    def found() -> tuple[BackupRecord, Path | None]:
         record = runtime.listing.find(backup_name)
-        path = runtime.service.inventory.file_of(record)
-        assert path is not None
-        file = _open(path)
-        return file, os.fstat(file.fileno()), path.name
+        return record, runtime.service.inventory.file_of(record)
 
-    file, status, name = await slowly(opened)
-    size, media = status.st_size, _MEDIA[split_name(name)[1]]
+    record, path = await slowly(found)
+    if path is not None:
+        return await _download_file(request, path)
+    headers = {"Accept-Ranges": "none", "Content-Disposition": f'attachment; filename="{record.name}{SUFFIX}"'}
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type="application/gzip")
+    pieces = runtime.service.inventory.stream(record)
+    # What is wrong with the backup is told by a status, as far as it shows before the first byte.
+    first = await slowly(lambda: next(pieces, b""))
+    return StreamingResponse(_stream(first, pieces), headers=headers, media_type="application/gzip")
+
+
+async def _download_file(request: Request, path: Path) -> Response:
+    def opened() -> tuple[io.FileIO, os.stat_result]:
+        file = _open(path)
+        return file, os.fstat(file.fileno())
+
+    file, status = await slowly(opened)
+    size, media = status.st_size, _MEDIA[split_name(path.name)[1]]
     tag = f'"{status.st_ino:x}-{size:x}-{status.st_mtime_ns:x}"'
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": tag,
-        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Disposition": f'attachment; filename="{path.name}"',
     }
     if request.method == "HEAD":
         file.close()
@@ -161,6 +177,22 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
     first = int(match[1])
     last = min(int(match[2]), size - 1) if match[2] else size - 1
     return None if match[2] and int(match[2]) < first else (first, last)
+
+
+async def _stream(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Small pieces together, so that a chunk does not cost a change of threads."""
+
+    def block() -> bytes:
+        held = bytearray()
+        for piece in pieces:
+            held += piece
+            if len(held) >= _BLOCK:
+                break
+        return bytes(held)
+
+    yield first
+    while data := await slowly(block):
+        yield data
 
 
 async def _blocks(file: io.FileIO, offset: int, length: int) -> AsyncIterator[bytes]:

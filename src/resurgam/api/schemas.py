@@ -170,14 +170,14 @@ class Summary(BaseModel):
     sequence: int = Field(description="Orders backups; 0 for an archive that Resurgam did not make.")
     condition: Literal["good", "foreign", "sealed", "damaged"]
     problem: str = Field(description="What is wrong with a damaged one; why a sealed one was not opened.")
-    locations: list[Literal["local", "remote"]] = Field(description="The best copy first.")
+    locations: list[Literal["local", "remote", "repository"]] = Field(description="The best copy first.")
     encryption: Literal["age", "gpg"] | None = Field(description="How the best copy's archive is encrypted.")
 
 
 class Copy(BaseModel):
     """One copy of a backup."""
 
-    location: Literal["local", "remote"]
+    location: Literal["local", "remote", "repository"]
     path: str
     size_mb: float
     condition: Literal["good", "foreign", "sealed", "damaged"]
@@ -236,6 +236,7 @@ class Verification(BaseModel):
     rows: int
     foreign: bool
     archive_path: str
+    full: bool
 
 
 class Verified(BaseModel):
@@ -256,6 +257,7 @@ class Verified(BaseModel):
             "rows": 20418,
             "foreign": False,
             "archive_path": _PATH,
+            "full": True,
         },
         job_id=14,
     )
@@ -285,6 +287,7 @@ class PruneOutcome(BaseModel):
     deleted: int
     freed_mb: float
     plan: list[Pruned]
+    repository: dict[str, Any] | None = Field(description="What became of the repository's packs; null of archives.")
 
 
 class PruneAnswer(BaseModel):
@@ -307,6 +310,7 @@ class PruneAnswer(BaseModel):
                     "size_mb": 45.3,
                 }
             ],
+            "repository": None,
         },
         job_id=None,
     )

@@ -44,7 +44,7 @@ class PlannedDatabase(BaseModel):
 
     name: str
     replaces: bool
-    kept_as: str | None
+    kept_as: str | None = Field(description="With YYYYMMDDhhmmss_xxxxxx for the restore's id, which a plan has not.")
     tables: int
     rows: int
     dump_bytes: int

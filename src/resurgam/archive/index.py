@@ -198,7 +198,7 @@ class Index:
         return index
 
     @classmethod
-    def decode_part(cls, data: bytes | memoryview) -> Index:
+    def decode_part(cls, data: bytes | bytearray | memoryview) -> Index:
         """Read an index that may be a part of one: it need not begin with the top folder, nor have chunks."""
         try:
             magic, version, _, n, m = struct.unpack_from("<4sHHQQ", data)

@@ -87,7 +87,7 @@ class NativeArchive(IndexedBackup):
     def _stored_starts(self) -> array[int]:
         return array("Q", accumulate(self.index.chunk_stored, initial=0))
 
-    def open_chunks(self, first: int, last: int) -> bytes:
+    def open_chunks(self, first: int, last: int) -> list[bytes]:
         index, position = self.index, 0
         offset = self._stored_starts[first]
         stored = memoryview(self._file.read(offset, self._stored_starts[last] - offset))
@@ -101,7 +101,7 @@ class NativeArchive(IndexedBackup):
                 raise _changed(offset + position)
             position += len(member)
             chunks.append(data)
-        return b"".join(chunks)
+        return chunks
 
     def _checked(self, offset: int, length: int, digest: bytes, what: str) -> bytes:
         stored = self._file.read(offset, length)

@@ -41,6 +41,7 @@ from resurgam.errors import (
     StateError,
     UsageError,
 )
+from resurgam.stopping import UNDONE, note_became, what_became
 
 AuditOutcome = Literal["accepted", "ok", "degraded", "refused", "failed", "cancelled"]
 _LONGEST_TEXT = 1_000
@@ -133,12 +134,15 @@ class AuditLog:
     def noting(self, actor: Actor, action: str, target: str) -> Iterator[dict[str, Any]]:
         """Run the block and note how it ended, whatever it raises; what it puts into the given dict are the details."""
         details: dict[str, Any] = {}
+        note_became(UNDONE)
         try:
             yield details
         except BaseException as raised:
             if isinstance(raised, ResurgamError):
                 details["code"] = raised.code
             how: AuditOutcome = "refused" if isinstance(raised, _REFUSALS) else "failed"
+            if isinstance(raised, KeyboardInterrupt) and what_became().complete:
+                how = "degraded"
             # It must not hide what the block failed for, which may be the same: a full disk.
             with suppress(StateError):
                 self.append(actor.name, actor.role, actor.origin, action, target, how, details)

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from resurgam.operations.backup import BackupResult
 
 
-def backup(json: JsonOption = False, quiet: QuietOption = False, wait: WaitOption = False) -> int:
+def backup(
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    wait: WaitOption = False,
+    read_all: Annotated[
+        bool, typer.Option("--read-all", help="With a repository: read also files that look unchanged.")
+    ] = False,
+) -> int:
     """Take a backup, copy it, prune.
 
     Database, configuration and files are one recovery point: it is whole, or there is none.
@@ -30,6 +37,7 @@ def backup(json: JsonOption = False, quiet: QuietOption = False, wait: WaitOptio
         if not service.settings.backup_enabled:
             face.answer({"success": True, "skipped": True, "message": DISABLED}, DISABLED)
             return exits.OK
+        service.read_all = read_all
         result = service.backup(wait=wait)
     face.warn(*result.warnings)
     face.answer(result.to_json(), _text(result))

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from resurgam.operations.drill import DrillResult
 
 
+_SHOWN = 10
+
+
 def drill(
     name: Annotated[
         str | None,
@@ -53,6 +56,12 @@ def _text(result: DrillResult) -> str:
     lines.append(f"  loss        a restore now would lose the last {seconds_text(report['rpo_seconds'])}")
     passed = sum(1 for one in report["assertions"] if one["passed"])
     lines.append(f"  assertions  {passed} of {len(report['assertions'])} hold; fingerprint: {report['fingerprint']}")
+    if report["not_loaded"]:
+        lines.append("Compared by its text alone, since a role without superuser rights can't load it:")
+        shown = report["not_loaded"][:_SHOWN]
+        lines += [f"  - {one}" for one in shown]
+        if more := len(report["not_loaded"]) - len(shown):
+            lines.append(f"  - and {more} more: --json has them all")
     if report["differences"]:
         lines.append("What is not as it should be:")
         lines += [f"  - {difference}" for difference in report["differences"]]

@@ -13,7 +13,7 @@ import typer
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption, YesOption, print_err
 from resurgam.cli.wording import columns, printable
-from resurgam.errors import FeatureMissing, UsageError
+from resurgam.errors import UsageError
 
 if TYPE_CHECKING:
     from resurgam.keys.ring import KeyRing
@@ -38,8 +38,14 @@ PassphraseFile = Annotated[
 @contextmanager
 def key_access(face: Face) -> Iterator[KeyAccess]:
     """The keys of the repository that the settings name."""
-    raise FeatureMissing("This version does not open repositories yet.")
-    yield
+    from resurgam import readiness
+
+    with face.service() as service:
+        repository = readiness.repository(service)
+        try:
+            yield repository.keys()
+        finally:
+            repository.close()
 
 
 @app.command("list")

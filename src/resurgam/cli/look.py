@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,30 +37,57 @@ def show(name: NameArgument, json: JsonOption = False) -> int:
     return exits.OK
 
 
+def browse(
+    name: NameArgument,
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A folder of the backup, as files/uploads.")] = "",
+    json: JsonOption = False,
+) -> int:
+    """List what stands in one folder of a backup.
+
+    `resurgam restore NAME --file PATH --target FOLDER` takes one out, without reading the rest.
+    """
+    from resurgam import moving
+
+    face = Face(json)
+    with face.service() as service:
+        found, page = moving.browse(service, name, path, sys.maxsize, None)
+    entries = [child.to_json() for child in page.children]
+    answer = {"backup_name": found, "path": path.strip("/"), "entries": entries}
+    face.answer(answer, "" if json else _browse_text(entries))
+    return exits.OK
+
+
 def verify(
-    names: NamesArgument = None, every: AllOption = False, json: JsonOption = False, quiet: QuietOption = False
+    names: NamesArgument = None,
+    every: AllOption = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Of a repository, read everything; archives are always read whole.")
+    ] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> int:
     """Check backups to the last byte.
 
-    Every digest, the tar stream, the metadata and the dump. Nothing is restored.
+    Every digest, the tar stream, the metadata and the dump. Nothing is restored. Of a repository without --full: that
+    everything is there, and another thirtieth of the bytes each day.
     """
     if every == bool(names):
         raise UsageError("verify takes names of backups, or --all; nothing was done.", "`resurgam list` shows them.")
     face = Face(json, quiet)
     with face.service() as service:
         if not names:
-            checked = service.verify_all()
+            checked = service.verify_all(full=full)
             face.answer(
                 checked.to_json(), f"{count_text(len(checked.sound), 'backup')}, {size_text(checked.size)}, all sound."
             )
             return exits.OK
         if len(names) == 1:
-            result = service.verify(names[0]).to_json()
+            result = service.verify(names[0], full=full).to_json()
             face.answer(result, _sound(result))
             return exits.OK
         results, codes = [], []
         for name in names:
-            answered, code = _verified(service, name)
+            answered, code = _verified(service, name, full)
             results.append(answered)
             codes.append(code)
     success = not any(codes)
@@ -68,19 +96,33 @@ def verify(
     return exits.OK if success else exits.FAILED if exits.FAILED in codes else max(codes)
 
 
-def _verified(service: Service, name: str) -> tuple[dict[str, Any], int]:
+def _browse_text(children: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            one["kind"],
+            "-" if one["kind"] == "folder" else size_text(one["size"]),
+            "-" if one["mtime"] is None else moment_text(one["mtime"][:19]),
+            printable(one["name"]) + (f" -> {one['target']}" if one["target"] else ""),
+        )
+        for one in children
+    ]
+    return columns(("KIND", "SIZE", "CHANGED", "NAME"), rows, frozenset({1}))
+
+
+def _verified(service: Service, name: str, full: bool) -> tuple[dict[str, Any], int]:
     """One of several: a bad one must not keep the others from being looked at."""
     from resurgam.jobs.answers import error_json
 
     try:
-        return service.verify(name).to_json(), exits.OK
+        return service.verify(name, full=full).to_json(), exits.OK
     except ResurgamError as error:
         return {**error_json(error), "backup_name": name}, exits.exit_code(error)
 
 
 def _sound(result: dict[str, Any]) -> str:
+    read = "is sound" if result["full"] else "is there, and what was read of it is sound"
     return (
-        f"{result['backup_name']} is sound: {count_text(result['total_files'], 'file')}, "
+        f"{result['backup_name']} {read}: {count_text(result['total_files'], 'file')}, "
         f"{count_text(result['tables'], 'table')} with {count_text(result['rows'], 'row')}, "
         f"{size_text(result['size_bytes'])}, taken {moment_text(result['backup_date'])}."
     )

@@ -15,22 +15,23 @@ import typer
 from typer.exceptions import TyperException
 
 from resurgam import __version__
-from resurgam.cli import audit, exits, notify, token
+from resurgam.cli import audit, exits, keys, notify, token
 from resurgam.cli.backup import backup
 from resurgam.cli.drill import drill
 from resurgam.cli.evidence import evidence
 from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.health import health
-from resurgam.cli.look import list_backups, show, verify
+from resurgam.cli.look import browse, list_backups, show, verify
 from resurgam.cli.removal import delete, pin, prune
 from resurgam.cli.restore import restore
 from resurgam.cli.schedule import schedule
 from resurgam.cli.serve import serve
 from resurgam.cli.setup import completion, demo, doctor, init
+from resurgam.cli.transfer import export, import_
 from resurgam.cli.undo import undo
 from resurgam.errors import ResurgamError
 from resurgam.memory import use_one_arena
-from resurgam.stopping import StopSignals
+from resurgam.stopping import UNDONE, StopSignals, what_became
 
 _COMPLETE = "_RESURGAM_COMPLETE"
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in exits.MEANINGS)
@@ -49,11 +50,14 @@ for _command in (
     backup,
     list_backups,
     show,
+    browse,
     verify,
     restore,
     undo,
     drill,
     evidence,
+    export,
+    import_,
     delete,
     prune,
     pin,
@@ -64,8 +68,8 @@ for _command in (
     demo,
     completion,
 ):
-    app.command(_command.__name__.removesuffix("_backups"), epilog=_EPILOG)(_command)
-for _group in (token.app, audit.app, notify.app):
+    app.command(_command.__name__.removesuffix("_backups").rstrip("_"), epilog=_EPILOG)(_command)
+for _group in (keys.app, token.app, audit.app, notify.app):
     app.add_typer(_group, epilog=_EPILOG)
 
 
@@ -105,8 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InternalError as error:
         code = _plain(str(error), "internal", "Please report it, with the log.", as_json, exits.FAILED)
     if stop.received is not None:
-        text = f"Ended by {stop.received.name}; what was under way was undone."
-        return _plain(text, "stopped", "Run the command again.", as_json, stop.exit_code)
+        became = what_became()
+        text, hint = f"Ended by {stop.received.name}; {became.words}.", "Run the command again."
+        if became.complete:
+            hint = "It need not be run again; the log says how it ended."
+        elif became != UNDONE:
+            hint = "The next backup or restore settles it; `resurgam doctor` shows what is left to settle."
+        return _plain(text, "stopped", hint, as_json, stop.exit_code)
     return code
 
 

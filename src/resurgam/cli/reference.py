@@ -50,7 +50,8 @@ read a message; `grep ERROR` finds the reason in the log.
 def reference() -> str:
     """The page."""
     codes = [f"| {code} | {meaning} |\n" for code, meaning in MEANINGS]
-    signals = "| 130, 143 | ended by Ctrl-C, by SIGTERM; what was under way was undone |\n"
+    told = "the message says whether what was under way was undone, or complete by then"
+    signals = f"| 130, 143 | ended by Ctrl-C, by SIGTERM; {told} |\n"
     return "".join([_HEAD, *codes, signals, *_commands(), _TAIL])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption, print_out
 from resurgam.cli.wording import printable
-from resurgam.errors import SettingsError
+from resurgam.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from resurgam.operations.doctor import Check
@@ -27,18 +28,35 @@ class Shell(StrEnum):
     fish = "fish"
 
 
-def init(json: JsonOption = False) -> int:
-    """Make the folders ready.
+def init(
+    recipients: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", metavar="AGE1…", help="An age recipient that shall open the new repository too."),
+    ] = None,
+    kit: Annotated[
+        Path | None, typer.Option("--kit", metavar="FILE", help="Make a recovery kit: a new .html or .txt file.")
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Make the folders, or the repository, ready.
 
-    BACKUP_DIR and the state file are made, and REMOTE_BACKUP_PATH gets the marker file that says that its disk is
-    mounted. Harmless again.
+    BACKUP_DIR and the state file are made; BACKUP_REPOSITORY becomes a repository that the passphrase of the settings
+    opens; REMOTE_BACKUP_PATH gets the marker file that says that its disk is mounted. Harmless again.
     """
     from resurgam import readiness
 
     face = Face(json)
     with face.service() as service:
-        steps = list(readiness.set_up(service))
-    face.answer({"success": True, "steps": steps}, "\n".join(steps))
+        if service.settings.repository is None and (recipients or kit):
+            raise UsageError("--recipient and --kit are about a repository, and BACKUP_REPOSITORY is not set.")
+        steps, made = list(readiness.set_up(service)), None
+        if service.settings.repository is not None:
+            made = readiness.make_repository(service, tuple((one[:12], one) for one in recipients or ()), kit)
+            steps.append(f"The repository {made.url} {'was made' if made.new else 'is ready'} ({made.id}).")
+        if kit is not None:
+            steps.append(f"{kit} is the recovery kit. Print it, delete it, and prove it: resurgam keys kit --prove")
+    repository = None if made is None else made.to_json()
+    face.answer({"success": True, "steps": steps, "repository": repository}, "\n".join(steps))
     return exits.OK
 
 

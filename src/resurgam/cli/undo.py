@@ -43,12 +43,15 @@ def undo(
             face.answer(plan.to_json(), _plan_text(plan))
             return exits.FAILED if problems else exits.OK
         if problems:
-            raise RestoreRefused(problems, "--accept-changes accepts what was changed." if plan.changes else "")
+            from resurgam.operations.undo import undo_hint
+
+            raise RestoreRefused(problems, undo_hint(plan))
         face.confirm("Undo now?", _plan_text(plan))
         expected = plan.undoes.restore_id
     asked = {"restore_id": expected, "accept_changes": accept_changes}
     with face.service() as service, audited(service, "undo", service.settings.app_name, asked):
         result = keeping.undo(service, expected, accept_changes=accept_changes)
+    face.warn(*result.warnings)
     face.answer(result.to_json(), _result_text(result))
     return exits.OK
 

@@ -20,10 +20,10 @@ from typing import TextIO
 import psycopg
 
 from resurgam.demo.application import Application, create_application, differences, fingerprint, wreck
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.demo.proof import Fingerprint
 from resurgam.errors import StorageError
 from resurgam.operations.restore import Parts
+from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.service import Service
 
 DATABASE = "radiology_db"

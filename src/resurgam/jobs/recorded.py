@@ -15,6 +15,7 @@ from resurgam.jobs.ended import Ended
 from resurgam.jobs.followed import Followed
 from resurgam.operations.progress import Progress
 from resurgam.runlog import RunLog
+from resurgam.stopping import UNDONE, Became, note_became, undisturbed, what_became
 
 if TYPE_CHECKING:
     from resurgam.catalog.jobs import Job, Origin, Outcome
@@ -73,6 +74,7 @@ class Boundary:
         through as it is, recorded as well.
         """
         asked, jobs = self.asked, self.state.jobs
+        note_became(UNDONE)
         job = asked.job_id or self._begin(kind, target)
         self.log.info(f"{kind} {target}: started", job=job, origin=asked.origin, actor=asked.actor)
         try:
@@ -94,17 +96,24 @@ class Boundary:
             if error is None or error is raised:
                 raise
             raise error from raised
+        if not what_became().complete:
+            note_became(Became(f"the {kind} of {target} was complete by then", complete=True))
         end = ended(result)
+        with undisturbed():
+            self._keep(kind, target, job, end)
+        self._announce(job)
+        return result
+
+    def _keep(self, kind: str, target: str, job: int, end: Ended) -> None:
+        reason = "" if end.outcome == "ok" else end.line
         try:
-            jobs.finish(job, end.outcome, "" if end.outcome == "ok" else end.line, {"result": dict(end.result)})
+            self.state.jobs.finish(job, end.outcome, reason, {"result": dict(end.result)})
         except StateError as untold:
             line = f"{end.line}; this could not be kept: {untold.message}"
             self.log.error(f"{kind} {target}: {line}", job=job)
             self._announce_unkept(kind, target, "degraded", line, _details(untold))
             raise
         self._tell(kind, target, job, end.outcome, end.line, None)
-        self._announce(job)
-        return result
 
     def _begin(self, kind: str, target: str) -> int:
         asked = self.asked
@@ -118,8 +127,13 @@ class Boundary:
     def _how_it_failed(self, job: int, error: ResurgamError | None, raised: BaseException) -> tuple[Outcome, str]:
         if isinstance(error, BusyError):
             return "refused", error.message
-        if not isinstance(raised, Exception) and self._was_cancelled(job):
-            return "cancelled", f"It was cancelled on request; what was not finished was undone.{_besides(raised)}"
+        became, cancelled = what_became(), not isinstance(raised, Exception) and self._was_cancelled(job)
+        if isinstance(raised, KeyboardInterrupt) and became.complete:
+            # The signal came just after the commit, and kept it from what is done after that only.
+            how = "cancelled on request" if cancelled else str(raised) or "interrupted"
+            return "degraded", f"It was {how}, too late: {became.words}.{_besides(raised)}"
+        if cancelled:
+            return "cancelled", f"It was cancelled on request; {became.words}.{_besides(raised)}"
         return "failed", _reason(error or raised)
 
     def _was_cancelled(self, job: int) -> bool:
@@ -170,7 +184,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ResurgamError):
         return error.message
     if isinstance(error, KeyboardInterrupt):  # ours say by which signal
-        return f"It was {error or 'interrupted'}; what was not finished was undone.{_besides(error)}"
+        return f"It was {error or 'interrupted'}; {what_became().words}.{_besides(error)}"
     return f"{type(error).__name__}: {error}".rstrip(": ") + _besides(error)
 
 

@@ -175,7 +175,7 @@ class Runner:
             if job_row.outcome is not None:
                 return True
             if status in _TOLD_TO_END and job_row.cancel_requested:
-                self._lost(job, "It was cancelled on request; what was not finished was undone.", "cancelled")
+                self._lost(job, "It was cancelled on request; what was under way was undone.", "cancelled")
             else:
                 self._lost(job, reason)
         except StateError as error:

@@ -92,9 +92,10 @@ def _by_number(numbered: list[tuple[str, str]]) -> dict[int, str]:
 
 def _without_numbers(text: str) -> dict[int, str]:
     """As they were typed if they are four; else by their lengths."""
-    typed = [_plain(line) for line in text.splitlines() if _plain(line)]
+    written = [line for line in text.splitlines() if _plain(line)]
+    typed = [_plain(line) for line in written]
     if len(typed) == LINES:
-        return dict(enumerate(typed, start=1))
+        return {number: _unnumbered(number, line) for number, line in enumerate(written, start=1)}
     plain, width = "".join(typed), _WIDTH + _CHECK
     lines = {number: plain[(number - 1) * width : number * width] for number in range(1, LINES + 1)}
     lines[LINES] += plain[LINES * width :]
@@ -103,6 +104,12 @@ def _without_numbers(text: str) -> dict[int, str]:
         first = next(number for number in lines if not _fits(number, lines[number]))
         raise _mistyped([first])
     return lines
+
+
+def _unnumbered(number: int, line: str) -> str:
+    """Without a number that stands before it with a blank only, where it makes the line too long."""
+    rest = re.sub(rf"^\s*{number}\s", "", line)
+    return _plain(rest if len(_plain(rest)) == len(_parts("?" * _LENGTH)[number - 1]) + _CHECK else line)
 
 
 def _from_lines(lines: dict[int, str]) -> Identity:

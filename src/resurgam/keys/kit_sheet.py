@@ -40,7 +40,6 @@ WHAT TO DO when the backups are needed
 {keep}
 
 {by_age}
-
 {_blocks(kit)}"""
 
 
@@ -89,7 +88,7 @@ _WHAT = (
 _STEPS = (
     "Take a machine with Python 3.11 or later, and install Resurgam: pip install resurgam",
     "Type the four lines of the secret, each with its number, into a file kit.txt (or scan the QR code into it). "
-    "Blanks and case do not matter; a mistyped line is named.",
+    "Blanks and case do not matter; there is no B, I, O and no digit 1 in it; a mistyped line is named.",
     "Open the repository with nothing else, and look. If it lies elsewhere by now, give that place:",
 )
 _KEEP = (

@@ -23,10 +23,11 @@ def asking(encryption: Encryption, environment: Mapping[str, str]) -> Callable[[
         if encryption.key is not None or not encryption.key_command:
             return encryption.key
         # Imported only where it is needed: the key ring comes with it.
-        from resurgam.keys.unlock import printed_passphrase
+        from resurgam.keys.unlock import Unlocking, passphrase_of
 
-        key = printed_passphrase(encryption.key_command, _SECONDS, environment)
-        if why := unfit(key):
+        command = encryption.key_command
+        key = passphrase_of(Unlocking(passphrase_command=command, command_seconds=_SECONDS, environ=environment))
+        if key is not None and (why := unfit(key)):
             raise KeyRefused(f"What BACKUP_ENCRYPTION_KEY_COMMAND prints {why}.", "Its first line is the passphrase.")
         return key
 

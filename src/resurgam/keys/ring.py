@@ -85,7 +85,7 @@ def signed_by(ring: KeyRing, verifying: bytes) -> bool:
 def encode(ring: KeyRing) -> bytes:
     """The ring as it is stored: canonical JSON."""
     fields = {**_fields(ring), "signature": _base64(ring.signature)}
-    return _canonical({**fields, "check": _check(fields)})
+    return canonical({**fields, "check": checksum(fields)})
 
 
 def decode(data: bytes, repository: bytes) -> KeyRing:
@@ -126,6 +126,16 @@ def decode(data: bytes, repository: bytes) -> KeyRing:
 def moment_json(moment: datetime) -> str:
     """UTC, in whole seconds."""
     return moment.astimezone(UTC).strftime(_MOMENT)
+
+
+def canonical(fields: Mapping[str, Any]) -> bytes:
+    """Canonical JSON: sorted keys, no blanks, ASCII only."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def checksum(fields: Mapping[str, Any]) -> str:
+    """What tells damage, and no forgery: BLAKE3 without a key."""
+    return blake3(canonical(fields)).hexdigest()
 
 
 class _Unfit(Exception):
@@ -173,15 +183,7 @@ def _slot_fields(slot: Slot) -> dict[str, Any]:
 
 
 def _signed_part(ring: KeyRing) -> bytes:
-    return b"resurgam key ring" + _canonical(_fields(ring))
-
-
-def _check(fields: Mapping[str, Any]) -> str:
-    return blake3(_canonical(fields)).hexdigest()
-
-
-def _canonical(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return b"resurgam key ring" + canonical(_fields(ring))
 
 
 def _base64(data: bytes) -> str:

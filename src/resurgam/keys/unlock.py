@@ -86,11 +86,8 @@ def open_ring(rings: Rings, unlocking: Unlocking) -> OpenRing:
         identities = _identities(unlocking.identity_file)
         return _first(rings.read(), lambda ring: _by_any(ring, identities))
     if unlocking.kit_file is not None:
-        kit = read_kit(unlocking.kit_file)
-        return _first(rings.read(), lambda ring: unlock_by_identity(ring, kit))
-    passphrase = unlocking.passphrase
-    if unlocking.passphrase_command:
-        passphrase = printed_passphrase(unlocking.passphrase_command, unlocking.command_seconds, unlocking.environ)
+        return open_with(rings, read_kit(unlocking.kit_file))
+    passphrase = passphrase_of(unlocking)
     if passphrase is not None:
         return _first(rings.read(), lambda ring: unlock_by_passphrase(ring, passphrase))
     if unlocking.writes_only:
@@ -102,6 +99,18 @@ def open_ring(rings: Rings, unlocking: Unlocking) -> OpenRing:
         "The repository is encrypted, and no key is set; nothing was touched.",
         "Set BACKUP_ENCRYPTION_KEY, BACKUP_ENCRYPTION_KEY_FILE or BACKUP_RECOVERY_KIT_FILE.",
     )
+
+
+def passphrase_of(unlocking: Unlocking) -> Secret | None:
+    """The passphrase that is given, by itself or by a command. KeyRefused if the command fails."""
+    if unlocking.passphrase_command:
+        return _ask(unlocking.passphrase_command, unlocking.command_seconds, unlocking.environ)
+    return unlocking.passphrase
+
+
+def open_with(rings: Rings, identity: Identity) -> OpenRing:
+    """The ring opened by that identity and nothing else. KeyRefused, DamagedError."""
+    return _first(rings.read(), lambda ring: unlock_by_identity(ring, identity))
 
 
 def read_passphrase(path: Path) -> Secret:
@@ -178,7 +187,7 @@ def _line(data: bytes, otherwise: str) -> str:
     return text
 
 
-def printed_passphrase(command: tuple[str, ...], seconds: float, environ: Mapping[str, str]) -> Secret:
+def _ask(command: tuple[str, ...], seconds: float, environ: Mapping[str, str]) -> Secret:
     """The first line that the command prints; KeyRefused if it fails, prints none or takes longer."""
     name = f"BACKUP_ENCRYPTION_KEY_COMMAND ({Path(command[0]).name})"
     hint = "Run the command by hand; it is run without a shell, and must print the passphrase as its first line."

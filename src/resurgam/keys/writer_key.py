@@ -15,7 +15,7 @@ from typing import Any
 from resurgam.durable import create_file
 from resurgam.errors import DamagedError, KeyRefused, RepositoryError, StorageError, UsageError
 from resurgam.keys.open_ring import OpenRing
-from resurgam.keys.ring import KeyRing, signed_by, verifying_key
+from resurgam.keys.ring import KeyRing, canonical, checksum, signed_by, verifying_key
 from resurgam.keys.secrets import ID, KEY, Epoch, Secrets, derive
 
 FORMAT = "resurgam-writer-key"
@@ -78,7 +78,7 @@ def encode_writer_key(key: WriterKey) -> bytes:
         "verifying": _base64(key.verifying),
         "epoch": {"number": secrets.epoch.number, "public": _base64(secrets.epoch.public)},
     }
-    return json.dumps(fields, indent=1).encode() + b"\n"
+    return canonical({**fields, "check": checksum(fields)}) + b"\n"
 
 
 def decode_writer_key(data: bytes) -> WriterKey:
@@ -124,6 +124,9 @@ def with_newest_epoch(key: WriterKey, ring: KeyRing) -> Secrets:
 
 
 def _key(read: dict[str, Any]) -> WriterKey:
+    # A flipped bit in one of the keys would make backups that nobody can ever read.
+    if read.pop("check") != checksum(read) or read["version"] != VERSION:
+        raise ValueError
     epoch = read["epoch"]
     secrets = Secrets(
         _exactly(bytes.fromhex(read["repository"]), ID),

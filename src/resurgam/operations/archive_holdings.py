@@ -6,19 +6,25 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resurgam.archive.opening import Archive, open_archive, opens_at_once
 from resurgam.archive.sealing import NO_KEYS, ArchiveKeys, Sealing
-from resurgam.archive.sinks import PlainSink
-from resurgam.archive.writer import ArchiveWriter, Sink
 from resurgam.catalog.catalog import Description
-from resurgam.errors import NotFoundError, ResurgamError, StorageError
-from resurgam.operations.holdings import Draft, Held, described
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
+from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, Verified, described
+from resurgam.operations.progress import Progress
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import FoundArchive
 
+if TYPE_CHECKING:
+    from resurgam.archive.writer import Sink
+
 SEALED = "It is encrypted, and was not opened yet: `resurgam verify` opens and checks it."
+
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +35,13 @@ class ArchiveHoldings:
     keys: ArchiveKeys = NO_KEYS
     sealing: Sealing | None = None
     location = "local"
+    troubles: tuple[str, ...] = ()
 
     def found(self) -> list[FoundArchive]:
         return self.folder.archives()
+
+    def ever(self) -> int:
+        return 0
 
     def changed_at(self) -> int:
         try:
@@ -48,22 +58,33 @@ class ArchiveHoldings:
     def open(self, name: str) -> Archive:
         return open_archive(self.file_of(name), self.keys)
 
+    def lacking(self, name: str) -> int:
+        return 0
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> Verified | None:
+        return None
+
     def place_of(self, name: str) -> str:
         return str(self.file_of(name))
 
     def file_of(self, name: str) -> Path:
         return self.folder.archive_path(name)
 
+    def stream(self, name: str) -> Iterator[bytes]:
+        return file_blocks(self.file_of(name))
+
     @contextmanager
-    def writing(self, name: str, mtime_ns: int) -> Iterator[Draft]:
+    def writing(self, new: NewBackup) -> Iterator[Draft]:
+        from resurgam.archive.writer import ArchiveWriter  # not needed by whoever lists
+
         form = self.sealing.kind if self.sealing is not None else ""
         with (
-            self.folder.create(name, form) as partial,
-            ArchiveWriter(self._sink(partial.fd), name, mtime_ns=mtime_ns) as writer,
+            self.folder.create(new.name, form) as partial,
+            ArchiveWriter(self._sink(partial.fd), new.name, mtime_ns=new.mtime_ns) as writer,
         ):
 
             def commit(metadata: bytes) -> Held:
-                size = writer.finish(metadata, mtime_ns)
+                size = writer.finish(metadata, new.mtime_ns)
                 stored_at = os.fstat(partial.fd).st_mtime
                 partial.publish()
                 return Held(size, stored_at)
@@ -72,6 +93,8 @@ class ArchiveHoldings:
 
     def _sink(self, fd: int) -> Sink:
         if self.sealing is None:
+            from resurgam.archive.sinks import PlainSink
+
             return PlainSink(fd)
         from resurgam.archive.encrypted import encrypting_sink
 
@@ -80,8 +103,26 @@ class ArchiveHoldings:
     def delete(self, name: str) -> int:
         return self.folder.delete(name)
 
+    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> Collected | None:
+        return None
+
     def time(self) -> float:
         return self.folder.time()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def file_blocks(path: Path) -> Iterator[bytes]:
+    """An archive's bytes. NotFoundError if it is gone, StorageError if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+    except FileNotFoundError:
+        raise NotFoundError(f"The archive {path} is gone.") from None
+    except OSError as error:
+        raise StorageError(f"The archive {path} can not be read ({error.strerror}).") from None
 
 
 def describe_file(path: Path, keys: ArchiveKeys) -> Description:
@@ -93,4 +134,11 @@ def describe_file(path: Path, keys: ArchiveKeys) -> Description:
         raise FileNotFoundError(error.message) from None
     except ResurgamError as error:
         return Description("damaged", error.message, lasting=not isinstance(error, StorageError))
-    return described(lambda: open_archive(path, keys))
+
+    def opening() -> Archive:
+        return open_archive(path, keys)
+
+    try:
+        return described(opening)
+    except KeyRefused as error:
+        return Description("sealed", error.message)

@@ -6,7 +6,7 @@ The order is docs/ordering.md's, sentences 1 to 14.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
 from resurgam.operations.clocks import DIFFER, TOLERANCE
-from resurgam.operations.holdings import BackupWriter
+from resurgam.operations.holdings import BackupWriter, Collected, NewBackup
 from resurgam.operations.hooks import HookedRun
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.metadata import Captured, build_metadata
@@ -104,6 +104,7 @@ class Taken:
 
     name: str
     size: int
+    metadata: dict[str, Any]
     warnings: tuple[str, ...]
     failures: tuple[str, ...]
     clocks_agree: bool
@@ -136,7 +137,7 @@ def back_up(
     folder.prepare()
     progress.phase("Waiting for the database")
     with application_lock(application.server, application.lock_key) as holder, folder.lock():
-        recover_restores(state, application.server, folder.path)
+        told = recover_restores(state, application.server, folder.path)
         folder.sweep()
         taken = take(
             application, inventory, holder, clock=clock, progress=progress, limits=limits, hooks=hooks, pg_bin=pg_bin
@@ -145,17 +146,31 @@ def back_up(
         copied, failures = copy_to_remote(inventory, retention, pinned, clock, progress)
         progress.phase("Applying the retention")
         pruned = prune(inventory, retention, state, clock.now(), clocks_agree=taken.clocks_agree)
+        collected, refused = collect_unneeded(inventory, pruned, progress)
     return BackupResult(
         name=taken.name,
         archive_path=inventory.holdings.place_of(taken.name),
         size=taken.size,
-        metadata=inventory.catalog.metadata(taken.name) or {},
+        metadata=taken.metadata,
         seconds=clock.monotonic() - started,
-        warnings=taken.warnings if taken.clocks_agree else (*taken.warnings, DIFFER),
+        warnings=(*told, *taken.warnings, *(() if taken.clocks_agree else (DIFFER,))),
         copied=copied,
-        failures=(*taken.failures, *failures, *pruned.errors),
-        pruned=pruned,
+        failures=(*taken.failures, *failures, *pruned.errors, *refused),
+        pruned=replace(pruned, collected=collected),
     )
+
+
+def collect_unneeded(
+    inventory: Inventory, pruned: PruneResult, progress: Progress
+) -> tuple[Collected | None, tuple[str, ...]]:
+    """Free what the deleted backups alone needed; and why that was not done, which leaves the backup as good as it
+    is."""
+    if not pruned.deleted:
+        return None, ()
+    try:
+        return inventory.holdings.collect(progress, dry_run=False, accept=False), ()
+    except ResurgamError as error:
+        return None, (f"{error.message} {error.hint}".strip(),)
 
 
 def take(
@@ -174,17 +189,18 @@ def take(
     """
     inventory.refresh()
     name, taken_at = _free_name(application.name, inventory, clock)
-    mtime_ns = int(taken_at.timestamp()) * 1_000_000_000
+    sequence = max(inventory.next_sequence(taken_at), inventory.holdings.ever() + 1)
+    new = NewBackup(name, taken_at, sequence)
     path = application.server.environment.get("PATH")
     tools = find_clients(holder.info.server_version, pg_bin, path)
     hooked = HookedRun(hooks, application.server.environment, progress, name)
     run = _Run(application, tools, limits, clock, progress, hooked)
-    with hooked.around(), inventory.holdings.writing(name, mtime_ns) as draft:
-        captured = run.capture(holder, draft.writer, name, mtime_ns)
+    with hooked.around(), inventory.holdings.writing(new) as draft:
+        captured = run.capture(holder, draft.writer, name, new.mtime_ns)
         metadata = build_metadata(
             name,
             taken_at,
-            inventory.next_sequence(taken_at),
+            sequence,
             __version__,
             captured,
             draft.writer.total_files,
@@ -197,7 +213,7 @@ def take(
     # What was read back a moment ago need not be opened again, which may take a key that is not here.
     if inventory.is_sealed(name, inventory.holdings.location):
         inventory.learn(name, inventory.holdings.location, json.loads(metadata))
-    return Taken(name, held.size, captured.warnings, tuple(hooked.failures), agree)
+    return Taken(name, held.size, json.loads(metadata), captured.warnings, tuple(hooked.failures), agree)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +14,26 @@ from resurgam.operations.progress import Progress
 from resurgam.operations.restore_database import DatabasePlan, LoadedDatabase, without_event_triggers
 from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
-from resurgam.postgres.fingerprint import OWNERS, Fingerprint, compare, read_back, without_stale_views
+from resurgam.postgres.fingerprint import (
+    OWNERS,
+    Fingerprint,
+    compare,
+    definition_differences,
+    read_back,
+    without,
+    without_invented_names,
+    without_stale_views,
+)
 from resurgam.postgres.loader import DumpReader
 from resurgam.postgres.multiset import same_rows
-from resurgam.postgres.script import Script, Statement
+from resurgam.postgres.plain_script import LeftOut
+from resurgam.postgres.script import CopyBlock, Script, Statement
 from resurgam.postgres.statements import owner_of
-from resurgam.postgres.taking import table_digest
+from resurgam.postgres.taking import Taker, definitions_of, table_digest
 
 NO_FINGERPRINT = "The backup has no fingerprint to compare with: an older version or another program made it."
 _TOLD = 20
+_NOTHING = Script((), 0, "", None, None, None, "UTF8", {})
 
 
 def recorded_fingerprint(metadata: dict[str, Any]) -> Fingerprint | None:
@@ -59,11 +70,14 @@ def check_loaded(
     pg_bin: Path | None,
     clock: Clock,
     progress: Progress,
+    left_out: tuple[LeftOut, ...] = (),
+    login: str = "",
 ) -> tuple[str, ...]:
     """What differs between the database that was loaded by `plan` and the backup; empty if nothing does.
 
-    Kinds of which the server did not take every statement, as the warnings tell, are not compared. Raises as
-    `check_fingerprint`, and ClientToolError if there is no pg_dump.
+    Kinds of which the server did not take every statement, as the warnings tell, are not compared, nor is what was
+    `left_out` by a `login` of ours, which owns everything. Raises as `check_fingerprint`, and ClientToolError if there
+    is no pg_dump.
     """
     # An event trigger on logins would write rows while they are read.
     server = plan.server.at(plan.fresh).telling(without_event_triggers(plan.facts))
@@ -76,9 +90,11 @@ def check_loaded(
         plan.script,
         plan.dump,
         clock=clock,
-        ignore=_kinds_at(plan.script, loaded.skipped_lines),
+        ignore=_kinds_at(plan.script, loaded.skipped_lines) | ({OWNERS} if login else frozenset()),
         definitions=_same_words(plan, tools, metadata),
         on_bytes=progress.advance,
+        left_out=left_out,
+        login=login,
     )
 
 
@@ -93,17 +109,21 @@ def check_fingerprint(
     ignore: Set[str] = frozenset(),
     definitions: bool = True,
     on_bytes: Callable[[int], None] = lambda count: None,
+    left_out: tuple[LeftOut, ...] = (),
+    login: str = "",
 ) -> tuple[str, ...]:
     """Read the database that `server` names back, and compare: what differs, a sentence each; empty if all is there.
 
     `script` and `dump` are the backup's: tables whose digests differ are looked at row by row. `ignore` as in
-    `compare`; without `definitions` no objects are compared. VerifyFailed if the backup has no fingerprint; raises
+    `compare`; without `definitions` no objects are compared. What was `left_out` is not expected, and what is given to
+    `login` passed over. VerifyFailed if the backup has no fingerprint; raises
     what reading back raises.
     """
     expected = recorded_fingerprint(metadata)
     if expected is None:
         raise VerifyFailed(NO_FINGERPRINT, "Restore it with its rows counted, which is always done.")
-    found = read_back(server, tools, clock=clock, on_bytes=on_bytes)
+    expected = without(expected, _print_of(left_out))
+    found = read_back(server, tools, clock=clock, on_bytes=on_bytes, passing_over=login)
     tables = dict(found.tables)
     with closing(server.connect(options="-c row_security=off")) as connection:
         for table, wanted in expected.tables.items():
@@ -114,9 +134,47 @@ def check_fingerprint(
             if same_rows(connection, script, dump, table):
                 tables[table] = wanted
         found = without_stale_views(connection, expected, replace(found, tables=tables))
-    if not definitions:
+    if definitions:
+        expected, found = without_invented_names(expected, found, without(definitions_of(script), _print_of(left_out)))
+    else:
         expected, found = replace(expected, objects={}), replace(found, objects={})
     return compare(expected, found, ignore)
+
+
+def dump_differences(taker: Taker, script: Script, metadata: dict[str, Any]) -> tuple[str, ...]:
+    """What the dump, which passed before `taker`, defines otherwise than the backup says; nothing if it says nothing.
+
+    So what can't be loaded is compared by its text.
+    """
+    expected = recorded_fingerprint(metadata)
+    return () if expected is None else definition_differences(expected, taker.fingerprint(script, {}))
+
+
+def data_differences(
+    left_out: tuple[LeftOut, ...], script: Script, dump: DumpReader, metadata: dict[str, Any]
+) -> Iterator[str]:
+    """Tables that were left out, and whose data in the dump are not those that were backed up."""
+    expected = recorded_fingerprint(metadata)
+    for table in sorted(_print_of(left_out).tables, key=str):
+        wanted = None if expected is None else expected.tables.get(table)
+        if wanted is not None and (script.rows.get(table), table_digest(script, dump, table)) != wanted:
+            yield f"The table {'.'.join(part for part in table if part)} has other data in the dump."
+
+
+def _print_of(left_out: tuple[LeftOut, ...]) -> Fingerprint:
+    """What these items contribute to a fingerprint; of data only their tables' names."""
+    taker = Taker()
+    views = {}
+    for one in left_out:
+        if isinstance(one.item, CopyBlock):
+            taker.table(one.item.table)
+        elif isinstance(one.item, Statement) and one.item.setting is None:
+            taker.statement(one.item.text, one.item.toc)
+            if one.item.toc is not None and one.item.toc.type == "MATERIALIZED VIEW":
+                views[f"{one.item.toc.schema}.{one.item.toc.name}"] = (0, "")
+    found = taker.fingerprint(_NOTHING, views)
+    tables = {(one.item.table.schema, one.item.table.name) for one in left_out if isinstance(one.item, CopyBlock)}
+    return replace(found, tables=dict.fromkeys(tables, (0, "")))
 
 
 def _same_words(plan: DatabasePlan, tools: ClientTools, metadata: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ on the order, never on a clock or an intent: those only make the prune polite.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +18,12 @@ from blake3 import blake3
 from resurgam.clock import Clock
 from resurgam.errors import CollectionRefused, DamagedError, ObjectExists, ObjectMissing
 from resurgam.operations.progress import Progress
-from resurgam.policy.collection import POLITE, CollectionPlan, PackFacts, grace, may_go, plan_collection
+from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
+from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_usage import Usage, usage
 from resurgam.repository.layout import (
+    CHECKED,
+    DAMAGE,
     INDEXES,
     id_of,
     index_key,
@@ -34,6 +37,7 @@ from resurgam.repository.layout import (
 )
 from resurgam.repository.manifests import ABANDONED, Manifest
 from resurgam.repository.packing import PACK_SIZE, Packing
+from resurgam.repository.packs import PackEntry, blob_bytes
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.removals import Removals, encode_removal, finish_removal
@@ -98,13 +102,13 @@ def collect(
     """Remove what nothing refers to. CollectionRefused, before anything is removed, where something is missing that
     should be there, or more would go than may go unasked; DamagedError where it can't be told what is needed."""
     progress.phase("Looking at what the backups need")
-    running = _running(repository)
-    swept = 0 if dry_run else _sweep(repository, running)
+    busy = running(repository)
     repository.index.reload()
+    refuse_losses(repository, repository.standing(), limits.remembered)
+    swept = 0 if dry_run else _sweep(repository, busy)
     standing = repository.standing()
-    refuse_losses(repository, standing, limits.remembered)
     needed = _Needed(repository)
-    plan = _plan(repository, usage(repository.index, needed.of(standing)), running)
+    plan = _plan(repository, usage(repository.index, needed.of(standing)), busy)
     if plan.share * 100 > limits.share and not (limits.accept or dry_run):
         raise CollectionRefused(
             f"This would free {plan.freed:,} of {plan.total:,} bytes, more than {limits.share} %; nothing was removed.",
@@ -125,7 +129,7 @@ def collect(
     repository.index.reload()
     used = usage(repository.index, needed.of(standing))
     progress.phase("Removing packs")
-    may_wait = grace(store.staleness, running=running)
+    may_wait = grace(store.staleness, running=busy)
     deleted, freed, waiting = _delete(repository, sealer, used, written, stamp_now(store, clock), may_wait)
     return CollectionResult(False, plan, deleted, freed, waiting, swept)
 
@@ -145,7 +149,7 @@ def refuse_losses(repository: Repository, standing: Standing, remembered: frozen
 
 def lost_objects(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> list[str]:
     """What is not listed although an index, an outcome, a manifest or this machine knows of it, in words."""
-    removed, listed = standing.removed, {*standing.committed, *standing.undecided}
+    removed = standing.removed
     lost: list[str] = []
     manifests: set[bytes] = set(remembered) | set(standing.orphaned)
     packs, indexes = set(removed.written), set[bytes]()
@@ -157,7 +161,9 @@ def lost_objects(repository: Repository, standing: Standing, remembered: frozens
         manifests |= set(head.known)
         packs |= set(head.packs)
         indexes |= set(head.indexes)
-    lost += [f"the backup with the manifest {one.hex()}" for one in sorted(manifests - listed - removed.manifests)]
+    for manifest in sorted(manifests - set(standing.committed) - removed.manifests):
+        what = "outcome" if manifest in standing.undecided else "manifest"
+        lost.append(f"the {what} {manifest.hex()} of a committed backup")
     lost += [f"the pack {one.hex()}" for one in sorted(packs - set(repository.index.packs) - removed.packs)]
     there = set(_listed_indexes(repository))
     lost += [f"the index {one.hex()}" for one in sorted(indexes - there - removed.indexes)]
@@ -194,13 +200,13 @@ class _Needed:
                 yield bytes(Record.decode(body).chunks)
 
 
-def _running(repository: Repository) -> bool:
+def running(repository: Repository) -> bool:
     """Whether a run says that it is under way, and not for too long to be believed."""
     now = repository.store.time()
     return any(abs(now - since) < POLITE.total_seconds() for _, since in intents(repository))
 
 
-def _sweep(repository: Repository, running: bool) -> int:
+def _sweep(repository: Repository, busy: bool) -> int:
     """Finish what dead runs left (sentence 60); answers how many objects went."""
     store, standing = repository.store, repository.standing()
     finish_removal(store, standing.leftover)
@@ -209,7 +215,7 @@ def _sweep(repository: Repository, running: bool) -> int:
     swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
     now, sealer = store.time(), Sealer(repository.keys)
     for manifest, stored in standing.undecided.items():
-        if running and now - stored.stored_at < POLITE.total_seconds():
+        if busy and now - stored.stored_at < POLITE.total_seconds():
             continue
         text = json.dumps({"outcome": ABANDONED}).encode()
         with suppress(ObjectExists):  # it was committed this moment
@@ -220,6 +226,7 @@ def _sweep(repository: Repository, running: bool) -> int:
         if pack not in listed and pack in standing.removed.packs:
             store.delete(tombstone_key(pack))
             swept += 1
+    swept += _sweep_findings(repository, listed)
     for intent, since in intents(repository):
         if now - since > POLITE.total_seconds():
             store.delete(intent_key(intent))
@@ -227,19 +234,50 @@ def _sweep(repository: Repository, running: bool) -> int:
     return swept
 
 
-def _plan(repository: Repository, used: Usage, running: bool) -> CollectionPlan:
+def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
+    """Findings of packs that are gone say nothing any more."""
+    store, swept = repository.store, 0
+    for folder, kind in ((DAMAGE, Kind.DAMAGE), (CHECKED, Kind.CHECKED)):
+        for stored in list(store.list(folder)):
+            if (name := id_of(stored.key)) is None:
+                continue
+            text = repository.opener.open_text(kind, name, store.get(stored.key))
+            about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            if not about & listed:
+                store.delete(stored.key)
+                swept += 1
+    return swept
+
+
+def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
     if used.missing:
         raise DamagedError(
             f"{len(used.missing)} chunks that backups need are in no pack, so nothing was removed.",
             "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
         )
     now = repository.store.time()
+    damaged: dict[bytes, set[bytes]] = {}
+    for pack, chunk in repository.index.view().damaged:
+        damaged.setdefault(pack, set()).add(chunk)
     facts = (
-        PackFacts(pack, info.size, used.live_bytes.get(pack, 0), timedelta(seconds=max(0.0, now - info.stored_at)))
+        PackFacts(
+            pack,
+            info.size,
+            used.live_bytes.get(pack, 0),
+            blob_bytes(info.size, info.blobs) - used.live_bytes.get(pack, 0),
+            timedelta(seconds=max(0.0, now - info.stored_at)),
+            _health(used, pack, damaged.get(pack, frozenset())),
+        )
         for pack, info in repository.index.packs.items()
         if not info.tombstoned
     )
-    return plan_collection(facts, running=running)
+    return plan_collection(facts, running=busy)
+
+
+def _health(used: Usage, pack: bytes, damaged: Set[bytes]) -> Health:
+    if not damaged:
+        return "whole"
+    return "hurt" if any(entry.chunk in damaged for entry in used.live_entries(pack)) else "damaged"
 
 
 def _copy_out(
@@ -253,16 +291,28 @@ def _copy_out(
             if not info.tombstoned:
                 continue
             for entries in _batches(used.live_entries(pack)):
-                for entry, chunk in zip(entries, reader.chunks([(e.chunk, e.length) for e in entries]), strict=True):
-                    packing.take(entry.chunk, entry.length, chunk.member)
-                    progress.advance(entry.sealed)
+                _copy(packing, reader, entries)
+                progress.advance(sum(entry.sealed for entry in entries))
         packing.flush()
     finally:
         packing.close()
     return frozenset(packing.written)
 
 
-def _batches(entries: list[Any]) -> Iterator[list[Any]]:
+def _copy(packing: Packing, reader: ChunkReader, entries: list[PackEntry]) -> None:
+    """What can't be read any more stays where it is: its pack then has something that is needed, and is not deleted."""
+    try:
+        chunks = reader.chunks([(entry.chunk, entry.length) for entry in entries])
+    except DamagedError:
+        if len(entries) > 1:
+            for entry in entries:
+                _copy(packing, reader, [entry])
+        return
+    for entry, chunk in zip(entries, chunks, strict=True):
+        packing.take(entry.chunk, entry.length, chunk.member)
+
+
+def _batches(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
     for at in range(0, len(entries), 256):
         yield entries[at : at + 256]
 

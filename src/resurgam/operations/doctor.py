@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
@@ -32,6 +32,9 @@ from resurgam.postgres.swap import maintenance_server
 from resurgam.settings import Settings
 from resurgam.sources.excludes import OWN_PREFIX
 from resurgam.stores.folder import not_writable
+
+if TYPE_CHECKING:
+    from resurgam.operations.repository_opening import RepositoryAccess
 
 Status = Literal["ok", "warning", "problem"]
 _LOW = 0.2
@@ -62,6 +65,7 @@ class Doctor:
     clock: Clock
     inventory: Callable[[], Inventory]
     state: Callable[[], State]
+    repository: Callable[[], RepositoryAccess]
 
     def examine(self) -> tuple[Check, ...]:
         """Every check, in the order in which a user would mend things."""
@@ -70,6 +74,7 @@ class Doctor:
             ("database", self._database),
             ("backup folder", self._folder),
             ("encryption", self._encryption),
+            ("repository", self._repository),
             ("state", self._state),
             ("log", self._log),
             ("remote folder", self._remote),
@@ -176,11 +181,28 @@ class Doctor:
                 f"Any user of this machine may look into BACKUP_DIR (mode {mode:o}).",
                 f"chmod 700 {path}",
             )
+        largest = 0
+        if self.settings.repository is None:
+            records = self._records()
+            largest = max((record.size for record in records), default=0)
+            yield from self._backups(records)
+        yield _space("space", path, largest)
+
+    def _repository(self) -> Iterator[Check]:
+        if self.settings.repository is None:
+            return
+        from resurgam.operations.doctor_repository import look_at, repository_findings
+
+        look = look_at(self.repository())
+        for status, finding, fix in repository_findings(look):
+            yield Check("repository", status, finding, fix)
+        if look.can_read:
+            yield from self._backups(self._records())
+
+    def _records(self) -> list[BackupRecord]:
         inventory = self.inventory()
         inventory.refresh()
-        records = inventory.records()
-        yield from self._backups(records)
-        yield _space("space", path, max((record.size for record in records), default=0))
+        return inventory.records()
 
     def _encryption(self) -> Iterator[Check]:
         encryption, inventory = self.settings.encryption, self.inventory()
@@ -267,6 +289,8 @@ class Doctor:
             )
 
     def _remote(self) -> Iterator[Check]:
+        if self.settings.repository is not None:
+            return
         if not self.settings.remote_backup_enabled:
             yield Check(
                 "remote folder", "ok", "No remote copies are made (REMOTE_BACKUP_ENABLED); a fire would take them all."

@@ -7,11 +7,10 @@ drill.toml asks, and removed, whatever came of it (docs/ordering.md, "Drills"). 
 
 from __future__ import annotations
 
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,20 +27,14 @@ from resurgam.clock import Clock
 from resurgam.durable import replace_file
 from resurgam.errors import ArchiveError, NotFoundError, RestoreFailed, RestoreRefused, ResurgamError, VerifyFailed
 from resurgam.operations.backup import Application, BackupResult
-from resurgam.operations.check_fingerprint import check_loaded, recorded_fingerprint
-from resurgam.operations.drill_assertions import Checked, Restored, check_assertions
+from resurgam.operations.drill_assertions import Restored, check_assertions
+from resurgam.operations.drill_database import DatabaseDrill, Found, timed
 from resurgam.operations.drill_recovery import FOLDER, recover_drills, remove_scratch
-from resurgam.operations.drill_server import Site, site_of, where_of
+from resurgam.operations.drill_server import noted_server, site_of, where_of
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
-from resurgam.operations.restore_database import (
-    load_database,
-    open_dump,
-    plan_database,
-    scan_dump,
-    without_event_triggers,
-)
-from resurgam.policy.drills import count_differences, evidence_bytes, table_differences, tree_differences
+from resurgam.operations.run_ids import new_id
+from resurgam.policy.drills import count_differences, evidence_bytes, tree_differences
 from resurgam.postgres.connection import short_name
 from resurgam.settings import DrillRules, Settings
 from resurgam.settings.drill_file import Assertion, read_drill_file
@@ -72,21 +65,6 @@ class DrillResult:
 
 
 @dataclass(slots=True)
-class _Found:
-    """What the drill finds, as it goes on."""
-
-    phases: dict[str, float] = field(default_factory=dict)
-    differences: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    checked: tuple[Checked, ...] = ()
-    archive_digest: str = ""
-    fingerprint: str = "not compared"
-    server_version: int | None = None
-    problem: ResurgamError | None = None
-
-
-@dataclass(slots=True)
 class Drilling:
     """What every step of a drill needs."""
 
@@ -107,19 +85,22 @@ class Drilling:
         raised, after it was recorded.
         """
         self.inventory.folder.prepare()
-        warnings = recover_drills(self.state, self.application.server, self.rules, self.inventory.folder.path)
+        warnings, _ = recover_drills(self.state, self.application.server, self.rules, self.inventory.folder.path)
         self.inventory.refresh()
         record = self._chosen(name)
         assertions = () if self.rules.file is None else read_drill_file(self.rules.file)
-        drill_id = f"{self.clock.now():%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
+        drill_id = new_id(self.clock.now())
+        name_of_ours = short_name(self._database_name(), f"_drill_{drill_id}")
         scratch = {
             "where": where_of(self.rules),
             "path": str(self.inventory.folder.path / f"{FOLDER}{drill_id}"),
-            "database": short_name(self._database_name(), f"_drill_{drill_id}"),
+            "database": name_of_ours,
+            "role": name_of_ours,
+            **noted_server(self.rules, self.application.server),
         }
         begun_at = self.clock.now()
         number = self.state.drills.begin(record.name, scratch)
-        found = _Found(warnings=list(warnings))
+        found = Found(warnings=list(warnings))
         outcome: DrillOutcome = "error"
         try:
             outcome = self._outcome(record, assertions, scratch, number, found)
@@ -150,14 +131,14 @@ class Drilling:
         assertions: tuple[Assertion, ...],
         scratch: dict[str, str],
         number: int,
-        found: _Found,
+        found: Found,
     ) -> DrillOutcome:
         """Restore, compare, ask, remove. An error of ours is kept in `found`; anything else passes, after removing."""
         try:
             try:
                 self._restore(record, assertions, scratch, found)
             finally:
-                with _timed(self.clock, found, "cleanup"):
+                with timed(self.clock, found, "cleanup"):
                     remove_scratch(scratch, self.application.server, self.rules)
                     self.state.drills.cleaned(number)
         except ResurgamError as error:
@@ -171,7 +152,7 @@ class Drilling:
         return "failed" if found.differences else "passed"
 
     def _restore(
-        self, record: BackupRecord, assertions: tuple[Assertion, ...], scratch: dict[str, str], found: _Found
+        self, record: BackupRecord, assertions: tuple[Assertion, ...], scratch: dict[str, str], found: Found
     ) -> None:
         folder = Path(scratch["path"])
         folder.mkdir(0o700)
@@ -180,56 +161,20 @@ class Drilling:
             open_parts.callback(archive.close)
             metadata = archive.metadata()
             found.archive_digest = "" if isinstance(archive, ForeignArchive) else archive.digest
-            site = open_parts.enter_context(site_of(self.rules, self.application.server, metadata, self.pg_bin))
-            copy = self._restore_database(archive, metadata, site, scratch, found)
-            with _timed(self.clock, found, "files"):
+            live = self.application.server
+            site = open_parts.enter_context(site_of(self.rules, live, metadata, self.pg_bin))
+            about = (archive, metadata, scratch, open_parts, self.connections, self.pg_bin)
+            server, options = DatabaseDrill(*about, self.clock, self.progress, found).restore(site, live)
+            with timed(self.clock, found, "files"):
                 self._restore_files(archive, metadata, folder, found)
-            with _timed(self.clock, found, "assertions"):
+            with timed(self.clock, found, "assertions"):
                 self.progress.phase("Asking what drill.toml asks")
+                base = self.rules.file.parent if self.rules.file is not None else self.application.folder
+                copy = Restored(server, options, folder / "files", base)
                 found.checked = check_assertions(assertions, copy, self.clock)
             found.differences += [f"{one.kind} {one.name!r}: {one.message}." for one in found.checked if not one.passed]
 
-    def _restore_database(
-        self, archive: Archive, metadata: dict[str, Any], site: Site, scratch: dict[str, str], found: _Found
-    ) -> Restored:
-        with ExitStack() as open_dumps:
-            with _timed(self.clock, found, "read"):
-                dump = open_dumps.enter_context(open_dump(archive, metadata, Path(scratch["path"])))
-                # Compared here, table by table, rather than refused in one word.
-                recorded = metadata["database"].get("tables")
-                plain = {**metadata, "database": {**metadata["database"], "tables": None}}
-                try:
-                    script = scan_dump(dump, plain, self.progress)
-                except (VerifyFailed, ArchiveError) as error:
-                    # Its outline does not fit: read whole, it tells which tables differ.
-                    found.differences.append(error.message)
-                    plain["database"]["outline"] = None
-                    script = scan_dump(dump, plain, self.progress)
-            found.differences += table_differences(recorded, script.rows)
-            target = site.server.named().at(scratch["database"])
-            plan, problems, _ = plan_database(
-                target, script, dump, metadata, scratch["path"][-21:], roles=site.roles, live_side="new"
-            )
-            if problems:
-                raise RestoreRefused(tuple(problems), "A restore there would be refused as well: mend these.")
-            plan = replace(plan, fresh=scratch["database"])
-            found.server_version = plan.facts.server_version
-            with _timed(self.clock, found, "load"):
-                loaded = load_database(plan, self.connections, lambda step, data: None, self.progress)
-            if recorded_fingerprint(metadata) is not None:
-                with _timed(self.clock, found, "compare"):
-                    differ = check_loaded(
-                        plan, loaded, metadata, pg_bin=self.pg_bin, clock=self.clock, progress=self.progress
-                    )
-                found.fingerprint = "different" if differ else "equal"
-                found.differences += differ
-        found.warnings += loaded.warnings
-        found.counts |= {"tables": len(loaded.rows), "rows": sum(loaded.rows.values()), "dump_bytes": script.size}
-        quiet = without_event_triggers(plan.facts)
-        base = self.rules.file.parent if self.rules.file is not None else self.application.folder
-        return Restored(target, quiet, Path(scratch["path"]) / "files", base)
-
-    def _restore_files(self, archive: Archive, metadata: dict[str, Any], folder: Path, found: _Found) -> None:
+    def _restore_files(self, archive: Archive, metadata: dict[str, Any], folder: Path, found: Found) -> None:
         self.progress.phase("Restoring the files")
         reports = {}
         for part in ("config", "files"):
@@ -250,7 +195,7 @@ class Drilling:
         return extract(entries, prefix, target, limits=limits, own=False, progress=self.progress.advance)
 
     def _conclude(
-        self, number: int, record: BackupRecord, outcome: DrillOutcome, found: _Found, begun_at: datetime
+        self, number: int, record: BackupRecord, outcome: DrillOutcome, found: Found, begun_at: datetime
     ) -> DrillResult:
         """Keep the result: in the state, beside the backup, and its digest in the audit log."""
         finished_at = self.clock.now()
@@ -270,8 +215,9 @@ class Drilling:
             "started_at": begun_at.isoformat(),
             "finished_at": finished_at.isoformat(),
             "outcome": outcome,
-            "server": where_of(self.rules),
+            "server": found.server or where_of(self.rules),
             "server_version": found.server_version,
+            "rights": found.rights,
             "phases": {phase: round(seconds, 3) for phase, seconds in found.phases.items()},
             "rto_seconds": round(rto, 3),
             "rpo_seconds": round(rpo, 3),
@@ -280,6 +226,7 @@ class Drilling:
             "assertions": [one.to_json() for one in found.checked],
             "differences": list(dict.fromkeys(found.differences)),
             "warnings": found.warnings,
+            "not_loaded": found.not_loaded,
             "audit_before": None if head is None else {"id": head.id, "digest": head.digest},
         }
         data, digest = evidence_bytes(report)
@@ -344,12 +291,3 @@ def drilled(result: BackupResult, drill: Callable[[str], DrillResult]) -> Backup
             return result
         failure = f"Its drill failed: {' '.join(found.report['differences'][:5])}"
     return replace(result, failures=(*result.failures, failure))
-
-
-@contextmanager
-def _timed(clock: Clock, found: _Found, phase: str) -> Iterator[None]:
-    began = clock.monotonic()
-    try:
-        yield
-    finally:
-        found.phases[phase] = found.phases.get(phase, 0.0) + clock.monotonic() - began

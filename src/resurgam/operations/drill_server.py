@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resurgam.errors import ClientToolError
-from resurgam.operations.restore_database import drop_database
+from resurgam.operations.drill_login import drop_with_login
 from resurgam.postgres.connection import Server
 from resurgam.postgres.embedded import EmbeddedServer, major_version, packaged_installations
-from resurgam.postgres.swap import maintenance_server
 from resurgam.settings import Database, DrillRules, Secret
 
 Where = Literal["same", "other", "embedded"]
@@ -42,15 +41,20 @@ def site_of(rules: DrillRules, live: Server, metadata: dict[str, Any], pg_bin: P
     """The server to restore to, while the block runs. ClientToolError if no programs for a throw-away one are found."""
     where = where_of(rules)
     if where == "embedded":
-        with EmbeddedServer(_programs(metadata, pg_bin), fsync=False) as throw_away:
-            place = Database(
-                throw_away.host, throw_away.port, "postgres", throw_away.superuser, Secret(throw_away.password)
-            )
-            yield Site(where, Server(place, live.connect_timeout, live.environment), "create")
+        with throw_away_site(live, metadata, pg_bin) as site:
+            yield site
     else:
         server = lasting_server(where, rules, live)
         assert server is not None
         yield Site(where, server, "fail" if where == "same" else "skip")
+
+
+@contextmanager
+def throw_away_site(live: Server, metadata: dict[str, Any], pg_bin: Path | None) -> Iterator[Site]:
+    """A server that ends with the block. ClientToolError if there are no programs for it."""
+    with EmbeddedServer(_programs(metadata, pg_bin), fsync=False) as away:
+        place = Database(away.host, away.port, "postgres", away.superuser, Secret(away.password))
+        yield Site("embedded", Server(place, live.connect_timeout, live.environment), "create")
 
 
 def lasting_server(where: str, rules: DrillRules, live: Server) -> Server | None:
@@ -60,6 +64,12 @@ def lasting_server(where: str, rules: DrillRules, live: Server) -> Server | None
     if where == "other" and rules.database is not None:
         return Server(rules.database, live.connect_timeout, live.environment)
     return None
+
+
+def noted_server(rules: DrillRules, live: Server) -> dict[str, str]:
+    """For a drill's note: which server it goes to, without what is secret; nothing where none is left behind."""
+    server = lasting_server(where_of(rules), rules, live)
+    return {} if server is None else {"server": server.describe()}
 
 
 def _programs(metadata: dict[str, Any], pg_bin: Path | None) -> Path:
@@ -84,8 +94,8 @@ def _programs(metadata: dict[str, Any], pg_bin: Path | None) -> Path:
     )
 
 
-def drop_scratch(server: Server, name: str) -> None:
-    """Drop a drill's database; harmless if it is not there. DatabaseError if it stays."""
-    if _SCRATCH.fullmatch(name) is None:
-        raise ValueError("not the name of a scratch database")
-    drop_database(maintenance_server(server), name)
+def drop_scratch(server: Server, name: str, login: str | None) -> None:
+    """Drop a drill's database and login; harmless if they are not there. DatabaseError if one stays."""
+    if any(one is not None and _SCRATCH.fullmatch(one) is None for one in (name, login)):
+        raise ValueError("not the name of something that a drill made")
+    drop_with_login(server, name, login)

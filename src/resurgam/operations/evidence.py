@@ -97,6 +97,8 @@ def _drill(drill: Drill, anchored: set[str]) -> dict[str, Any]:
         "fingerprint": report.get("fingerprint"),
         "assertions": len(report.get("assertions", ())),
         "differences": report.get("differences", []),
+        "not_loaded": report.get("not_loaded", []),
+        "rights": report.get("rights"),
         "phases": report.get("phases", {}),
         "digest": drill.digest,
         "intact": bool(drill.digest) and digest_of(report) == drill.digest,

@@ -162,7 +162,10 @@ def _found(drill: dict[str, Any]) -> str:
     rows, files = drill["rows"], drill["files"]
     counted = [f"{rows:,} rows" if type(rows) is int else "", f"{files:,} files" if type(files) is int else ""]
     asked = f"{drill['assertions']} assertions" if drill["assertions"] else ""
-    return ", ".join(part for part in (*counted, asked, f"fingerprint {drill['fingerprint']}") if part)
+    unloaded = f"{len(drill['not_loaded'])} kinds of things compared by their text alone" if drill["not_loaded"] else ""
+    rights = "loaded as a superuser" if drill["rights"] == "superuser" else ""
+    parts = (*counted, asked, f"fingerprint {drill['fingerprint']}", unloaded, rights)
+    return ", ".join(part for part in parts if part)
 
 
 def _anchor(drill: dict[str, Any]) -> str:

@@ -5,16 +5,18 @@ This installation's own folder (its lock, its scratch space, drills' evidence) i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from resurgam.archive.entry import Entry, Offer
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
+from resurgam.operations.progress import Progress
 from resurgam.stores.listing import FoundArchive
 
 
@@ -24,6 +26,20 @@ class Held:
 
     size: int
     stored_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewBackup:
+    """What is known of a backup before anything of it is stored; `taken_at` is UTC."""
+
+    name: str
+    taken_at: datetime
+    sequence: int
+
+    @property
+    def mtime_ns(self) -> int:
+        """The time that what we make ourselves has in the backup."""
+        return int(self.taken_at.timestamp()) * 1_000_000_000
 
 
 class BackupWriter(Protocol):
@@ -47,6 +63,24 @@ class Draft:
     commit: Callable[[bytes], Held]
 
 
+class Collected(Protocol):
+    """What freeing space did, or would do; `freed` in bytes."""
+
+    @property
+    def freed(self) -> int: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
+class Verified(Protocol):
+    """What a verification of everything found sound: names of backups, and how many bytes were read."""
+
+    @property
+    def whole(self) -> tuple[str, ...]: ...
+    @property
+    def bytes_read(self) -> int: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
 class Holdings(Protocol):
     """The place. A name that is not there is a NotFoundError; a place that fails, a StorageError."""
 
@@ -54,8 +88,15 @@ class Holdings(Protocol):
     def location(self) -> str:
         """What its copies are called in lists."""
 
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What `found` met, beside the backups, that somebody must know: a sentence each."""
+
     def found(self) -> list[FoundArchive]:
         """What is there now, by name; never only a part of it."""
+
+    def ever(self) -> int:
+        """How many backups were ever taken, as far as that is told otherwise than by their own metadata."""
 
     def changed_at(self) -> int:
         """Another number than before if something came or went, where that costs nothing to tell."""
@@ -69,31 +110,49 @@ class Holdings(Protocol):
     def open(self, name: str) -> Archive:
         """The backup, for reading. Raises as `open_archive` does."""
 
+    def lacking(self, name: str) -> int:
+        """How many of its chunks are nowhere to be had, by what is listed; no content is read."""
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> Verified | None:
+        """Verify all backups together, where they share what they consist of; None where each stands alone.
+
+        VerifyFailed says what is hurt and what is whole.
+        """
+
     def place_of(self, name: str) -> str:
         """Where it lies, as users are told."""
 
     def file_of(self, name: str) -> Path | None:
         """The archive that it is, where it is one file."""
 
-    def writing(self, name: str, mtime_ns: int) -> AbstractContextManager[Draft]:
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The backup as a `.tar.gz`, in pieces; the same bytes each time."""
+
+    def writing(self, new: NewBackup) -> AbstractContextManager[Draft]:
         """A new backup; unless it was committed, nothing of it is to be seen after the block."""
 
     def delete(self, name: str) -> int:
         """Remove a backup and its drill's evidence; answers its size in bytes. Durable on return."""
 
+    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> Collected | None:
+        """Free what no backup needs any more; None where nothing is shared, so that `delete` has freed all of it."""
+
     def time(self) -> float:
         """The place's own clock, in seconds since 1970."""
 
+    def close(self) -> None:
+        """Let go of what is open."""
+
 
 def described(opening: Callable[[], Archive]) -> Description:
-    """What a backup that `opening` opens says of itself, as `Holdings.describe` answers it."""
+    """What a backup that `opening` opens says of itself, as `Holdings.describe` answers it. KeyRefused passes."""
     try:
         with opening() as archive:
             return Description("foreign" if archive.foreign else "good", "", archive.metadata())
     except NotFoundError as error:
         raise FileNotFoundError(error.message) from None
-    except KeyRefused as error:
-        return Description("sealed", error.message)
+    except KeyRefused:
+        raise
     except ResurgamError as error:
         # What could not be read (a mount that stalled, a file of another user) may be whole.
         return Description("damaged", error.message, lasting=not isinstance(error, StorageError))

@@ -7,7 +7,7 @@ into an empty folder (the manual's scenario 1), change nothing but the time of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -17,7 +17,7 @@ from resurgam.archive.opening import Archive, open_archive
 from resurgam.archive.sealing import NO_KEYS, ArchiveKeys
 from resurgam.catalog.catalog import BackupCopy, BackupRecord, Catalog, Description, StoredFile
 from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
-from resurgam.operations.archive_holdings import describe_file
+from resurgam.operations.archive_holdings import describe_file, file_blocks
 from resurgam.operations.holdings import Holdings
 from resurgam.policy.as_of import newest_before, parse_moment
 from resurgam.stores.folder import BackupFolder
@@ -51,6 +51,7 @@ class Inventory:
     def refresh(self) -> None:
         """Bring the catalog up to what the folders hold now."""
         self.refresh_held(self.holdings.found())
+        self.warnings += [one for one in self.holdings.troubles if one not in self.warnings]
         self.remote_readable = False
         try:
             self.refresh_remote()
@@ -60,7 +61,9 @@ class Inventory:
                 self.warnings.append(error.message)
 
     def refresh_held(self, found: list[FoundArchive]) -> None:
-        """Only what the holdings were found to have."""
+        """Only what the holdings were found to have. What was known of another kind of holdings is forgotten."""
+        for location in {"local", "repository"} - {self.holdings.location}:
+            self.catalog.refresh(location, (), _describe_nothing)
         self._refresh_one(self.holdings.location, found, self.holdings.describe)
 
     def refresh_remote(self) -> None:
@@ -143,6 +146,12 @@ class Inventory:
         if record.locations[0] == "remote" and self.remote is not None:
             return self.remote.archive_path(record.name)
         return self.holdings.file_of(record.name)
+
+    def stream(self, record: BackupRecord) -> Iterator[bytes]:
+        """The best copy as a `.tar.gz`, in pieces."""
+        if record.locations[0] == "remote" and self.remote is not None:
+            return file_blocks(self.remote.archive_path(record.name))
+        return self.holdings.stream(record.name)
 
     def summary(self, record: BackupRecord) -> dict[str, Any]:
         """The manual's entry of a list, and beside it what else a user wants to see at a glance."""

@@ -19,6 +19,7 @@ from resurgam.postgres.connection import Server
 from resurgam.postgres.in_place import transaction_committed
 from resurgam.postgres.swap import database_oid, maintenance_server, wait_until_decided
 from resurgam.sources.excludes import OWN_PREFIX
+from resurgam.stopping import UNDONE, Became, note_became, undisturbed
 
 
 def recover_restores(state: State, server: Server, folder: Path) -> tuple[str, ...]:
@@ -29,7 +30,7 @@ def recover_restores(state: State, server: Server, folder: Path) -> tuple[str, .
     RestoreFailed if something could not be put back; the journal then stays open for the next start.
     """
     return tuple(
-        _settle(state, server, journal)
+        _told(journal, committed=_settle(state, server, journal))
         for journal in state.open_journals()
         # What went to another server can be settled only there (restore_beside.py).
         if not _elsewhere(journal, folder) and "to_server" not in journal.plan
@@ -45,15 +46,26 @@ def _elsewhere(journal: Journal, folder: Path) -> bool:
 
 
 def settle_restore(state: State, server: Server, restore_id: str) -> None:
-    """Settle one restore or undo; raises as `recover_restores` does."""
+    """Settle one restore or undo of this process; raises as `recover_restores` does.
+
+    A signal waits until it is settled, and what it came too late for is noted (stopping.py).
+    """
     journal = state.journal(restore_id)
-    if journal is not None:
-        _settle(state, server, journal)
+    if journal is None:
+        return
+    with undisturbed():
+        note_became(Became(f"whether the {_what(journal)} is complete is not settled yet"))
+        committed = _settle(state, server, journal)
+        note_became(Became(f"the {_what(journal)} was complete by then", complete=True) if committed else UNDONE)
 
 
-def _settle(state: State, server: Server, journal: Journal) -> str:
+def _what(journal: Journal) -> str:
     backup = journal.plan.get("backup", "a backup")
-    what = f"undo of the restore of {backup}" if "undoes" in journal.plan else f"restore of {backup}"
+    return f"undo of the restore of {backup}" if "undoes" in journal.plan else f"restore of {backup}"
+
+
+def _settle(state: State, server: Server, journal: Journal) -> bool:
+    """Whether it was committed."""
     committed = _was_committed(server, journal)
     if not committed:
         revert(swap_steps(journal))
@@ -66,6 +78,11 @@ def _settle(state: State, server: Server, journal: Journal) -> str:
         elif step.step == "tidy" and committed:
             _tidy(Path(step.data["path"]))
     state.journal_end(journal.restore_id, "completed" if committed else "reverted")
+    return committed
+
+
+def _told(journal: Journal, *, committed: bool) -> str:
+    what = _what(journal)
     if committed:
         return f"An interrupted {what} had been complete; its left-overs were removed."
     return f"An interrupted {what} was put back; the application's data are as they were before it."

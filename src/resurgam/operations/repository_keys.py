@@ -16,11 +16,11 @@ from resurgam.durable import create_file
 from resurgam.errors import ResurgamError, StorageError, UsageError
 from resurgam.keys.kit import Kit, parse_kit
 from resurgam.keys.kit_sheet import as_html, as_text
-from resurgam.keys.open_ring import OpenRing, find_slot, unlock_by_identity
+from resurgam.keys.open_ring import OpenRing, find_slot
 from resurgam.keys.ring import KeyRing, moment_json
 from resurgam.keys.secrets import Secrets
 from resurgam.keys.slots import Slot, new_identity
-from resurgam.keys.unlock import Unlocking, open_ring
+from resurgam.keys.unlock import Unlocking, open_ring, open_with
 from resurgam.keys.writer_key import write_writer_key, writer_key
 from resurgam.repository.ring_store import RingStore
 from resurgam.settings.secret import Secret
@@ -126,11 +126,7 @@ def prove_kit(access: KeyAccess, given: str) -> KeysChanged:
 
     KeyRefused names the lines that were mistyped; whatever `try_out` raises means that it is not proven.
     """
-    identity = parse_kit(given)
-    opened: OpenRing | None = None
-    for ring in access.rings.read():
-        opened = opened or unlock_by_identity(ring, identity)
-    assert opened is not None, "a store answers at least one ring, or raises"
+    opened = open_with(access.rings, parse_kit(given))
     access.try_out(opened.secrets)
     proven = opened.kit_proven(opened.opened_by, access.clock.now())
     access.rings.replace(proven.ring)

@@ -7,7 +7,6 @@ restore's commit. Whatever fails or dies before it leads back to the old side, w
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from resurgam.operations.restore_files import Places, StagedFiles, plan_files, s
 from resurgam.operations.restore_in_place import NOT_KEPT, replaced_in_place
 from resurgam.operations.restore_lock import lock_database
 from resurgam.operations.restore_plan import Parts, RestorePlan, Wishes
+from resurgam.operations.run_ids import PLANNED, new_id
 from resurgam.operations.safety_backup import SafetyBackups, take_safety_backup
 from resurgam.operations.swap_paths import Kept, swap_in
 from resurgam.policy.estimate import Timing, estimate
@@ -104,7 +104,7 @@ class Restoring:
 
     def plan(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
         """Only the plan: what would change, how long it should take, and what stands in the way. Touches nothing."""
-        with self.opened(name, parts, wishes or Wishes()) as (archive, plan, _):
+        with self.opened(name, parts, wishes or Wishes(), PLANNED) as (archive, plan):
             diffs = config_diffs(archive, plan.files.config, self.places.app_dir) if plan.files else ()
             return replace(plan, config_diffs=diffs, estimate=estimate(plan.size, self.earlier()))
 
@@ -113,13 +113,14 @@ class Restoring:
         started = self.clock.monotonic()
         state = self.open_state()
         with ExitStack() as locks, self.inventory.folder.lock():
-            recover_restores(state, self.application.server, self.inventory.folder.path)
+            settled = recover_restores(state, self.application.server, self.inventory.folder.path)
             self.inventory.folder.sweep()
             wishes = wishes or Wishes()
             wishes.check()
             safe = wishes.in_place or (self.safety.wanted if wishes.safety is None else wishes.safety)
             holder = self._lock(locks, needed=parts.database) if parts.database or safe else None
-            with self.opened(name, parts, wishes) as (archive, plan, restore_id):
+            restore_id = new_id(self.clock.now())
+            with self.opened(name, parts, wishes, restore_id) as (archive, plan):
                 if plan.problems:
                     raise RestoreRefused(plan.problems, "Mend these and restore again.")
                 safety: str | None = None
@@ -138,7 +139,7 @@ class Restoring:
             kept=kept,
             offline=offline,
             seconds=self.clock.monotonic() - started,
-            warnings=(*plan.warnings, *told, *(loaded.warnings if loaded else ())),
+            warnings=(*settled, *plan.warnings, *told, *(loaded.warnings if loaded else ())),
             safety_backup=safety,
         )
 
@@ -152,16 +153,14 @@ class Restoring:
             return None  # files are restored without it
 
     @contextmanager
-    def opened(self, name: str, parts: Parts, wishes: Wishes) -> Iterator[tuple[Archive, RestorePlan, str]]:
-        """The archive, the plan and an id for the restore; the archive is open until the block ends."""
+    def opened(self, name: str, parts: Parts, wishes: Wishes, restore_id: str) -> Iterator[tuple[Archive, RestorePlan]]:
+        """The archive and the plan of a restore with that id; the archive is open until the block ends."""
         if not (parts.database or parts.config or parts.files):
             raise UsageError("Nothing was asked for: database, config and files are all switched off.")
         if wishes.in_place and not parts.database:
             raise UsageError("In place is about the database, which is switched off; nothing was done.")
         self.inventory.refresh()
         record = self.inventory.find(name)
-        # Two restores may begin within a second, also of databases whose cut names are the same.
-        restore_id = f"{self.clock.now():%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
         with self.inventory.open(record) as archive, ExitStack() as cleanup:
             metadata = archive.metadata()
             database = files = None
@@ -189,7 +188,7 @@ class Restoring:
                 )
                 problems, warnings = (*problems, *more), (*warnings, *told)
             date = str(metadata.get("datetime", ""))[:19]
-            yield archive, RestorePlan(record.name, date, parts, database, files, problems, warnings), restore_id
+            yield archive, RestorePlan(record.name, date, parts, database, files, problems, warnings)
 
     def target(self, wishes: Wishes, metadata: Mapping[str, Any]) -> Server:
         """Where a database goes that is not to replace the live one."""

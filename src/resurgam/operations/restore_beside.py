@@ -24,6 +24,7 @@ from resurgam.operations.recovery import recover_restores, settle_restore
 from resurgam.operations.restore import Restoring, roles_taken_back
 from resurgam.operations.restore_database import DatabasePlan, load_database
 from resurgam.operations.restore_plan import BesidePlan, Made, Parts, RestorePlan, Wishes
+from resurgam.operations.run_ids import PLANNED, new_id
 from resurgam.policy.estimate import estimate
 from resurgam.postgres.connection import Server
 
@@ -60,8 +61,8 @@ def plan_beside(restoring: Restoring, name: str, wishes: Wishes) -> BesidePlan:
         from resurgam.operations.restore_paths import plan_paths
 
         return plan_paths(restoring, name, wishes)
-    with restoring.opened(name, DATABASE, wishes) as (_, plan, restore_id):
-        beside = _plan(plan, wishes, restore_id)
+    with restoring.opened(name, DATABASE, wishes, PLANNED) as (_, plan):
+        beside = _plan(plan, wishes, PLANNED)
         return replace(beside, estimate=estimate(beside.size, restoring.earlier()))
 
 
@@ -76,9 +77,10 @@ def restore_beside(restoring: Restoring, name: str, wishes: Wishes) -> BesideRes
     state = restoring.open_state()
     folder = restoring.inventory.folder
     with folder.lock():
-        recover_restores(state, restoring.application.server, folder.path)
+        settled = recover_restores(state, restoring.application.server, folder.path)
         folder.sweep()
-        with restoring.opened(name, DATABASE, wishes) as (archive, plan, restore_id):
+        restore_id = new_id(restoring.clock.now())
+        with restoring.opened(name, DATABASE, wishes, restore_id) as (archive, plan):
             beside = _plan(plan, wishes, restore_id)
             assert plan.database is not None
             if wishes.to_server:
@@ -91,7 +93,7 @@ def restore_beside(restoring: Restoring, name: str, wishes: Wishes) -> BesideRes
             ):
                 made, rows, warnings = _execute(restoring, archive, beside, wishes, restore_id, journal)
     seconds = restoring.clock.monotonic() - started
-    return BesideResult(beside, made, rows, seconds, (*beside.warnings, *warnings))
+    return BesideResult(beside, made, rows, seconds, (*settled, *beside.warnings, *warnings))
 
 
 def _plan(plan: RestorePlan, wishes: Wishes, restore_id: str) -> BesidePlan:

@@ -23,6 +23,7 @@ from resurgam.archive.opening import Archive, IndexedArchive
 from resurgam.durable import write_all
 from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageError, VerifyFailed
 from resurgam.operations.progress import Progress
+from resurgam.operations.restore_properties import planned_properties
 from resurgam.operations.verify import dump_name
 from resurgam.postgres.connection import NAME_LENGTH, Server, short_name
 from resurgam.postgres.flush import flush
@@ -38,9 +39,10 @@ from resurgam.postgres.loadcheck import (
 )
 from resurgam.postgres.loader import DumpReader, LoadOptions, load
 from resurgam.postgres.outline import parse_outline, scan_by_outline
-from resurgam.postgres.properties import Properties, apply_properties, create_database, read_properties
+from resurgam.postgres.properties import Properties, apply_properties, create_database
 from resurgam.postgres.roles import MissingRoles, create_roles, creation_refusals
-from resurgam.postgres.script import Script, TableName
+from resurgam.postgres.script import Observer, Script, TableName
+from resurgam.postgres.subscriptions import drop_subscriptions, subscriptions_in
 from resurgam.postgres.surroundings import (
     Surroundings,
     read_surroundings,
@@ -150,15 +152,18 @@ def _no_dump(name: str, wanted: bytes) -> DamagedError:
     return DamagedError(f"The backup {name} holds no {wanted.decode('utf-8', 'backslashreplace')}.")
 
 
-def scan_dump(dump: DumpReader, metadata: dict[str, Any], progress: Progress) -> Script:
+def scan_dump(
+    dump: DumpReader, metadata: dict[str, Any], progress: Progress, observer: Observer | None = None
+) -> Script:
     """Read the dump to its end marker, without the large tables' data where an outline says where they are.
 
+    `observer` sees what is read pass.
     VerifyFailed if it is not whole, or not the one that was backed up.
     """
     outline = metadata["database"].get("outline") if isinstance(dump, StreamDump) else None
     blocks = () if outline is None else parse_outline(outline, dump.size)
     progress.phase("Reading the dump", dump.size - sum(block.length for block in blocks))
-    script = scan_by_outline(dump, blocks, progress.advance)
+    script = scan_by_outline(dump, blocks, progress.advance, observer)
     if not script.complete:
         raise VerifyFailed(f"The dump is not complete: {script.missing}; nothing was touched.", "Use another backup.")
     tables = metadata["database"].get("tables")
@@ -188,14 +193,14 @@ def plan_database(
     maintenance = maintenance_server(server)
     with closing(maintenance.connect()) as connection:
         live = str(server.database.name)
-        recorded = metadata["database"].get("properties")
         oid = database_oid(connection, live)
-        properties = None if recorded is None else Properties.from_json(recorded)
-        if properties is None and oid is not None:
-            properties = read_properties(connection, live)
+        recorded, in_place = metadata["database"].get("properties"), live_side == "in place"
+        properties, left_out = planned_properties(
+            connection, script, recorded, live, exists=oid is not None, in_place=in_place
+        )
         facts = read_facts(connection)
         in_the_way: tuple[str, ...] = ()
-        if live_side == "in place":
+        if in_place:
             encoding = "" if properties is None else properties.encoding
             in_the_way, facts = examine(server, script, facts, encoding, exists=oid is not None)
         missing = _missing_roles(script, facts, properties if roles == "create" else None)
@@ -220,7 +225,7 @@ def plan_database(
             missing_roles=missing.all,
             create_roles=tuple(create),
             surroundings=around,
-            in_place=live_side == "in place",
+            in_place=in_place,
         )
         problems = (
             *(in_the_way if plan.in_place else creation_problems(connection, properties, live_side=live_side)),
@@ -230,7 +235,7 @@ def plan_database(
             *problems,
         )
         told = surrounding_warnings(around, live, script.size, script.dumped_from, properties)
-    return plan, problems, (*warnings, *told, *_told_of(script, create))
+    return plan, problems, (*left_out, *warnings, *told, *_told_of(script, create))
 
 
 def _live_problems(connection: Connection, live: str, live_side: str, *, exists: bool) -> Iterator[str]:
@@ -273,6 +278,11 @@ def load_database(plan: DatabasePlan, connections: int, journal: Journal, progre
             create_roles(session, plan.create_roles, facts)
             facts = read_facts(session)
         create_database(session, plan.fresh, plan.properties)
+    return fill_database(plan, facts, connections, progress)
+
+
+def fill_database(plan: DatabasePlan, facts: TargetFacts, connections: int, progress: Progress) -> LoadedDatabase:
+    """Load the new, empty database `plan.fresh`, count its rows, give it the recorded properties."""
     progress.phase("Loading the database", plan.script.size)
     beside = plan.server.at(plan.fresh)
     done = 0
@@ -309,10 +319,9 @@ def drop_database(maintenance: Server, name: str) -> None:
     """
     with closing(maintenance.connect()) as session:
         try:
-            _end_creation(session, name)
-            query = "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = %s"
-            if subscriptions := [str(row[0]) for row in session.execute(query, (name,))]:
-                _drop_subscriptions(maintenance.at(name), subscriptions)
+            end_creation(session, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)).as_string(session))
+            if subscriptions := subscriptions_in(session, name):
+                drop_subscriptions(maintenance.at(name), subscriptions)
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         except psycopg.Error as error:
             raise DatabaseError(
@@ -321,17 +330,8 @@ def drop_database(maintenance: Server, name: str) -> None:
             ) from error
 
 
-def _drop_subscriptions(server: Server, names: list[str]) -> None:
-    with closing(server.connect()) as session:
-        for name in map(sql.Identifier, names):
-            session.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
-            session.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
-            session.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
-
-
-def _end_creation(session: psycopg.Connection[Any], name: str) -> None:
-    """A server goes on creating the database for a client that was killed; nobody sees it before it is complete."""
-    begins = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)).as_string(session)
+def end_creation(session: psycopg.Connection[Any], begins: str) -> None:
+    """A server goes on with a CREATE … of a client that was killed; nobody sees what it makes before it is complete."""
     for _ in range(_TRIES):
         ended = session.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -24,6 +24,7 @@ from resurgam.operations.restore import Restoring
 from resurgam.operations.restore_beside import BesideResult
 from resurgam.operations.restore_files import Places, outside_of
 from resurgam.operations.restore_plan import BesidePlan, Made, Wishes
+from resurgam.operations.run_ids import PLANNED, new_id
 from resurgam.operations.swap_paths import discard_staging
 from resurgam.policy.estimate import estimate
 from resurgam.sources.excludes import OWN_PREFIX
@@ -49,7 +50,7 @@ def plan_paths(restoring: Restoring, name: str, wishes: Wishes) -> BesidePlan:
     restoring.inventory.refresh()
     record = restoring.inventory.find(name)
     with restoring.inventory.open(record) as archive:
-        _, plan = _plan(restoring, archive, record.name, wishes)
+        _, plan = _plan(restoring, archive, record.name, wishes, PLANNED)
     return replace(plan, estimate=estimate(plan.size, restoring.earlier()))
 
 
@@ -60,7 +61,7 @@ def restore_paths(restoring: Restoring, name: str, wishes: Wishes) -> BesideResu
     record = restoring.inventory.find(name)
     done: list[Path] = []
     with restoring.inventory.open(record) as archive:
-        wanted, plan = _plan(restoring, archive, record.name, wishes)
+        wanted, plan = _plan(restoring, archive, record.name, wishes, new_id(restoring.clock.now()))
         if plan.problems:
             raise RestoreRefused(plan.problems, "Mend these and restore again.")
         restoring.progress.phase("Writing the files", plan.size)
@@ -75,8 +76,10 @@ def restore_paths(restoring: Restoring, name: str, wishes: Wishes) -> BesideResu
     return BesideResult(plan, plan.made, 0, restoring.clock.monotonic() - started, plan.warnings)
 
 
-def _plan(restoring: Restoring, archive: Archive, name: str, wishes: Wishes) -> tuple[tuple[_Wanted, ...], BesidePlan]:
-    suffix = f"_restored_{restoring.clock.now():%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
+def _plan(
+    restoring: Restoring, archive: Archive, name: str, wishes: Wishes, restore_id: str
+) -> tuple[tuple[_Wanted, ...], BesidePlan]:
+    suffix = f"_restored_{restore_id}"
     wanted: list[_Wanted] = []
     problems: list[str] = []
     for path in dict.fromkeys(wishes.paths):

@@ -10,6 +10,7 @@ from typing import Any
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.state import State
 from resurgam.errors import NotFoundError, ResurgamError
+from resurgam.operations.holdings import Collected
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.policy.health_reasons import UNSOUND
 from resurgam.policy.interlock import Standing, suspicions
@@ -34,11 +35,13 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """Every decision, newest first; with `dry_run` nothing was deleted. `frozen`: why nothing expires, if so."""
+    """Every decision, newest first; with `dry_run` nothing was deleted. `frozen`: why nothing expires, if so.
+    `collected`: what a repository freed."""
 
     dry_run: bool
     decisions: tuple[Pruned, ...]
     frozen: tuple[str, ...] = ()
+    collected: Collected | None = None
 
     @property
     def deleted(self) -> tuple[Pruned, ...]:
@@ -66,6 +69,7 @@ class PruneResult:
                 }
                 for one in self.decisions
             ],
+            "repository": None if self.collected is None else self.collected.to_json(),
         }
 
 

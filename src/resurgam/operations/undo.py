@@ -8,11 +8,10 @@ crash (docs/ordering.md). So it can be undone itself: a second undo goes forward
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from resurgam.operations.kept_marks import changed_since, is_there, mark_kept
 from resurgam.operations.progress import Progress
 from resurgam.operations.recovery import recover_restores, settle_restore
 from resurgam.operations.restore_lock import lock_database
+from resurgam.operations.run_ids import PLANNED, new_id
 from resurgam.operations.swap_paths import Kept, PathKind, SwapItem, plan_away, plan_swap, replaced_of, swap_in
 from resurgam.postgres.connection import Server, short_name
 from resurgam.postgres.swap import database_oid, maintenance_server, swap_databases
@@ -92,6 +92,7 @@ class UndoResult:
     kept: tuple[Kept, ...]
     offline: float
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         plan = self.plan
@@ -106,6 +107,7 @@ class UndoResult:
             "kept_paths": {str(k.target): str(k.previous) for k in self.kept if k.previous is not None},
             "offline_seconds": round(self.offline, 3),
             "seconds": round(self.seconds, 3),
+            "warnings": list(self.warnings),
             "warning": _WARNING,
         }
 
@@ -122,7 +124,10 @@ class Undoing:
 
     def plan(self) -> UndoPlan:
         """What it would do, and what stands in its way; nothing is touched. RestoreRefused if there is nothing."""
-        return self._plan(self.open_state())
+        plan = self._plan(self.open_state())
+        if plan.database is None:
+            return plan
+        return replace(plan, database=replace(plan.database, kept_as=_kept_as(plan.database.live, PLANNED)))
 
     def undo(self, expected: str = "", *, accept_changes: bool = False) -> UndoResult:
         """Do it. RestoreRefused with all problems before anything is touched; after any failure all is as it was.
@@ -132,8 +137,12 @@ class Undoing:
         started = self.clock.monotonic()
         state = self.open_state()
         with ExitStack() as locks, self.folder.lock():
-            recover_restores(state, self.application.server, self.folder.path)
-            plan = self._plan(state)
+            settled = recover_restores(state, self.application.server, self.folder.path)
+            try:
+                plan = self._plan(state)
+            except RestoreRefused as error:
+                # A restore that died and was put back just now leaves nothing to undo: say that it was.
+                raise RestoreRefused((*settled, *error.problems), error.hint) from None
             if plan.database is not None:
                 lock_database(self.application, locks)
             problems = (*plan.problems, *(() if accept_changes else plan.changes))
@@ -144,16 +153,15 @@ class Undoing:
                     *problems,
                 )
             if problems:
-                hint = "--accept-changes brings it back as it is now." if plan.changes else ""
-                raise RestoreRefused(problems, hint)
+                raise RestoreRefused((*settled, *problems), undo_hint(plan))
             kept_database, kept, offline = self._execute(plan, locks, state)
-        return UndoResult(plan, kept_database, kept, offline, self.clock.monotonic() - started)
+        return UndoResult(plan, kept_database, kept, offline, self.clock.monotonic() - started, settled)
 
     def _plan(self, state: State) -> UndoPlan:
         journal = _latest(state, self.folder.path)
         if journal is None:
             raise RestoreRefused((_NOTHING.format(self.folder.path),), "`resurgam list` shows what can be restored.")
-        undo_id = f"{self.clock.now():%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
+        undo_id = new_id(self.clock.now())
         server = self.application.server.named()
         problems: list[str] = []
         changes: list[str] = []
@@ -224,6 +232,13 @@ class Undoing:
         return kept_database, kept, offline
 
 
+def undo_hint(plan: UndoPlan) -> str:
+    """The next step where an undo is refused."""
+    if plan.problems or not plan.changes:
+        return "`resurgam list` shows the backups, one from before the restore among them if it took one; restore that."
+    return "--accept-changes (API: accept_changes) brings it back as it is now."
+
+
 def _latest(state: State, folder: Path) -> Journal | None:
     """The latest restore or undo of this folder that changed something."""
     done = (one for one in state.journals() if one.outcome == "completed" and is_ours(one, folder))
@@ -244,7 +259,11 @@ def _lost(server: Server, side: Side) -> str:
 
 def _plan_database(swap: dict[str, Any], undo_id: str) -> DatabaseSwap:
     brings_back = swap["previous"] if swap["old_oid"] is not None else None
-    return DatabaseSwap(swap["live"], brings_back, short_name(swap["live"], f"_undone_{undo_id}"))
+    return DatabaseSwap(swap["live"], brings_back, _kept_as(swap["live"], undo_id))
+
+
+def _kept_as(live: str, undo_id: str) -> str:
+    return short_name(live, f"_undone_{undo_id}")
 
 
 def _database_problems(server: Server, database: DatabaseSwap) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ _NAMED = 20  # differences that are told
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """A backup that passed. `size` is the archive's, in bytes; `rows` counts the dump's."""
+    """A backup that passed. `size` is the archive's, in bytes; `rows` counts the dump's. Not `full`: of a repository's
+    backup only a share was read."""
 
     name: str
     date: str
@@ -33,6 +34,7 @@ class VerifyResult:
     rows: int
     foreign: bool
     path: str
+    full: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -48,6 +50,7 @@ class VerifyResult:
             "rows": self.rows,
             "foreign": self.foreign,
             "archive_path": self.path,
+            "full": self.full,
         }
 
 

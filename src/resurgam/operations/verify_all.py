@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from resurgam.errors import NotFoundError, ResurgamError, VerifyFailed
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
-from resurgam.operations.verify import verify
+from resurgam.operations.verify_share import verify_record
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyAllResult:
-    """The names of the backups that passed, the newest first; `size` is their archives' bytes."""
+    """The names of the backups that passed, the newest first; `size`: how many bytes were read. `repository`: what was
+    found of one."""
 
     sound: tuple[str, ...]
     size: int
+    repository: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"success": True, "sound": list(self.sound), "backups": len(self.sound), "size_bytes": self.size}
+        counted = {"sound": list(self.sound), "backups": len(self.sound), "size_bytes": self.size}
+        return {"success": True, **counted, "repository": self.repository}
 
 
-def verify_all(inventory: Inventory, progress: Progress) -> VerifyAllResult:
-    """Read each backup's best copy whole. One that is not sound does not keep the others from being read.
+def verify_all(inventory: Inventory, progress: Progress, now: datetime, *, full: bool) -> VerifyAllResult:
+    """Read each backup's best copy whole, or not `full` as `verify_record` does it.
 
-    VerifyFailed names all that are not sound; NotFoundError if there is no backup at all.
+    One that is not sound does not keep the others from being read. VerifyFailed names all that are not sound;
+    NotFoundError if there is no backup at all.
     """
     inventory.refresh()
     sound, size, problems = [], 0, []
     records = inventory.records()
+    together = inventory.holdings.verify_all(progress, now, full=full)
+    if together is not None and records:
+        whole = tuple(record.name for record in records if record.name in together.whole)
+        return VerifyAllResult(whole, together.bytes_read, together.to_json())
     for record in records:
         try:
-            with inventory.open(record) as archive:
-                size += verify(archive, progress).size
+            size += verify_record(inventory, record, progress, now, full=full).size
             sound.append(record.name)
         except (ResurgamError, OSError) as error:
             if isinstance(error, FileNotFoundError):

@@ -5,8 +5,10 @@ Rules:
 2. A pack of which a quarter or more is dead is rewritten: copying costs at most three times what it frees.
 3. Small packs are put together once there are sixteen of them; each daily backup of an application that hardly changes
    leaves two.
-4. While another run may be under way, young packs that nothing refers to are left alone.
-5. Whoever would free more than a set share of everything is asked first.
+4. A pack in which damage was found is rewritten once all that backups need of it is whole elsewhere or in it; until
+   then it stays as it is, whatever else holds.
+5. While another run may be under way, young packs that nothing refers to are left alone.
+6. Whoever would free more than a set share of everything is asked first.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from resurgam.repository.tombstones import Stamp
 
@@ -27,14 +30,20 @@ _MANY_SMALL = 16
 _CLOCKS = timedelta(hours=1)
 
 
+# Of what is in use: nothing damaged; a pack with damage, none of it in use; something in use is damaged.
+Health = Literal["whole", "damaged", "hurt"]
+
+
 @dataclass(frozen=True, slots=True)
 class PackFacts:
-    """A listed pack without a tombstone: bytes in all and of its live blobs; its age by the store's clock."""
+    """A listed pack without a tombstone: its bytes, those of live and of dead blobs, its age by the store's clock."""
 
     pack: bytes
     size: int
     live: int
+    dead: int
     age: timedelta
+    health: Health = "whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,9 @@ def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionP
                 spared += 1
             else:
                 remove.append(pack)
-        elif (pack.size - pack.live) >= _DEAD_SHARE * pack.size:
+        elif pack.health == "hurt":
+            continue
+        elif pack.health == "damaged" or pack.dead >= _DEAD_SHARE * pack.size:
             rewrite.append(pack)
         elif pack.size < _SMALL:
             small.append(pack)

@@ -238,6 +238,17 @@ def drill_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
     yield Reason("drill_failed", "critical", f"The last drill, of {drill.backup}, failed: {told}", hint)
 
 
+def drill_as_superuser(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    drill = view.facts.last_drill
+    if drill is not None and drill.report.get("rights") == "superuser":
+        message = f"The last drill, of {drill.backup}, loaded it as a superuser: whatever is in it had all rights."
+        hint = (
+            "Let roles named *_drill_* log in by password from here (pg_hba.conf), set DRILL_SERVER=embedded, or name "
+            "a role without superuser rights in DRILL_DATABASE_URL; then `resurgam drill`."
+        )
+        yield Reason("drill_as_superuser", "warning", message, hint)
+
+
 def drill_old(view: View, limits: HealthLimits) -> Iterator[Reason]:
     """Where drills are scheduled, or one was ever done."""
     schedule, drill = view.facts.schedule, view.facts.last_drill
@@ -342,6 +353,7 @@ RULES: tuple[Rule, ...] = (
     success_rate,
     verify_failed,
     drill_failed,
+    drill_as_superuser,
     damaged_backup,
     clock_ahead,
     clock_jumped,

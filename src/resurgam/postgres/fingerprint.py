@@ -27,7 +27,17 @@ from resurgam.postgres.script import ScriptScanner
 from resurgam.postgres.snapshot import Connection, exported_snapshot
 from resurgam.postgres.taking import OWNERS, Taker
 
-__all__ = ["OWNERS", "Fingerprint", "compare", "read_back", "read_matviews", "without_stale_views"]
+__all__ = [
+    "OWNERS",
+    "Fingerprint",
+    "compare",
+    "definition_differences",
+    "read_back",
+    "read_matviews",
+    "without",
+    "without_invented_names",
+    "without_stale_views",
+]
 
 _MATVIEWS = """
 SELECT n.nspname, c.relname, c.relispopulated FROM pg_catalog.pg_class c
@@ -51,9 +61,13 @@ def read_back(
     *,
     clock: Clock,
     on_bytes: Callable[[int], None] = lambda count: None,
+    passing_over: str = "",
 ) -> Fingerprint:
-    """The fingerprint of a database, by pg_dump. Raises SourceError if it can't be dumped whole."""
-    taker = Taker()
+    """The fingerprint of a database, by pg_dump. Raises SourceError if it can't be dumped whole.
+
+    `passing_over`: a role, whose ownership and rights are left out.
+    """
+    taker = Taker(passing_over)
     scanner = ScriptScanner(keep_statements=False, observer=taker)
     with closing(server.connect()) as holder, exported_snapshot(holder, server, None) as snapshot:
         encoding = holder.info.parameter_status("server_encoding")
@@ -105,6 +119,21 @@ def without_stale_views(connection: Connection, expected: Fingerprint, found: Fi
     return replace(found, matviews=settled)
 
 
+def without_invented_names(
+    expected: Fingerprint, found: Fingerprint, dumped: Fingerprint
+) -> tuple[Fingerprint, Fingerprint]:
+    """Both, with definitions that lack the names which servers invent for columns, where the dump can tell them.
+
+    `dumped` is taken of the backup's dump now, and believed as far as it is what was recorded.
+    """
+    wanted, got = dict(expected.objects), dict(found.objects)
+    for kind, recorded in expected.objects.items():
+        again = dumped.objects.get(kind, Multiset())
+        if kind in got and (again.count, again.total) == (recorded.count, recorded.total):
+            wanted[kind], got[kind] = dumped.unnamed[kind], found.unnamed[kind]
+    return replace(expected, objects=wanted), replace(found, objects=got)
+
+
 def _sum_up(connection: Connection, view: sql.Identifier, milliseconds: int) -> tuple[int, str] | None:
     try:
         with connection.transaction(force_rollback=True):
@@ -128,6 +157,29 @@ def compare(expected: Fingerprint, found: Fingerprint, ignore: Set[str] = frozen
     `ignore`: kinds of objects that are not compared, as owners and rights where a restore leaves them out.
     """
     return tuple(_differences(expected, found, ignore))
+
+
+def without(whole: Fingerprint, left_out: Fingerprint) -> Fingerprint:
+    """A fingerprint without what another one holds, which is a part of it."""
+    objects = {kind: found.without(left_out.objects.get(kind, Multiset())) for kind, found in whole.objects.items()}
+    unnamed = {kind: found.without(left_out.unnamed.get(kind, Multiset())) for kind, found in whole.unnamed.items()}
+    return replace(
+        whole,
+        tables={table: found for table, found in whole.tables.items() if table not in left_out.tables},
+        sequences={name: found for name, found in whole.sequences.items() if name not in left_out.sequences},
+        matviews={name: found for name, found in whole.matviews.items() if name not in left_out.matviews},
+        objects=objects,
+        unnamed=unnamed,
+    )
+
+
+def definition_differences(expected: Fingerprint, found: Fingerprint) -> tuple[str, ...]:
+    """What differs in the definitions alone, owners among them, and where sequences stand."""
+    nothing: dict[Any, Any] = {}
+    wanted, there = (
+        replace(one, tables=nothing, matviews=nothing, large_objects=Multiset()) for one in (expected, found)
+    )
+    return tuple(_differences(wanted, there, frozenset()))
 
 
 def _differences(expected: Fingerprint, found: Fingerprint, ignore: Set[str]) -> Iterator[str]:

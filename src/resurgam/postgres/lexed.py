@@ -30,7 +30,8 @@ def refused_backslash(line: int) -> HostileError:
     """The refusal of anything that psql would take for one of its own commands."""
     return HostileError(
         f"Line {line} of the dump is refused: it holds a backslash command of psql, which could run programs.",
-        "pg_dump writes none but \\restrict and \\unrestrict; restore only dumps whose origin you know.",
+        "pg_dump writes none but \\restrict, \\unrestrict and \\connect to the dump's own database; restore only dumps "
+        "whose origin you know.",
     )
 
 

@@ -102,7 +102,7 @@ def named_roles(script: Script) -> tuple[frozenset[str], frozenset[str]]:
         if isinstance(item, Run):
             given |= item.owners
         elif isinstance(item, Statement):
-            given |= _given_roles(item.text, encoding)
+            given |= given_roles(item.text, encoding)
             needed |= _needed_roles(item.text, encoding)
     return frozenset(given), frozenset(needed)
 
@@ -132,13 +132,13 @@ def check_script(
         if isinstance(item, Run) and not skip_ownership:
             missing.roles.update(item.owners - facts.roles - facts.left_out)
             if denied := len([role for role in item.owners if role in facts.roles and not rules.may_give(role)]):
-                counts[_OWNERSHIP] = counts.get(_OWNERSHIP, 0) + denied
+                counts[OWNERSHIP] = counts.get(OWNERSHIP, 0) + denied
         if not isinstance(item, Statement):
             continue
         if reaches_beyond(item.text):
             missing.beyond.append(item.line)
         if not skip_ownership:
-            missing.roles.update(_given_roles(item.text, rules.encoding) - facts.roles - facts.left_out)
+            missing.roles.update(given_roles(item.text, rules.encoding) - facts.roles - facts.left_out)
         missing.roles.update(_needed_roles(item.text, rules.encoding) - facts.roles)
         if reason := rules.reason(item):
             counts[reason] = counts.get(reason, 0) + 1
@@ -148,7 +148,7 @@ def check_script(
     return missing.sentences(), warnings
 
 
-_OWNERSHIP = "ALTER … OWNER TO a role that we may not give things to"
+OWNERSHIP = "ALTER … OWNER TO a role that we may not give things to"
 
 
 class SkipRules:
@@ -177,15 +177,15 @@ class SkipRules:
         if _ON_THE_SERVER.match(text):
             return "comments and labels of databases, roles and tablespaces, which may be those in use"
         left_out = self._facts.left_out
-        if left_out and not left_out.isdisjoint(_given_roles(text, self.encoding)):
+        if left_out and not left_out.isdisjoint(given_roles(text, self.encoding)):
             return "owners and grants that name roles which this server does not have, as asked"
         if self._impersonation(text):
             return "GRANT in the name of another role"
         if (owner := owner_of(text, self.encoding)) is not None:
             if self._skip_ownership:
                 return "ALTER … OWNER TO, as asked"
-            return "" if self.may_give(owner) else _OWNERSHIP
-        if _is_grant(text):
+            return "" if self.may_give(owner) else OWNERSHIP
+        if is_grant(text):
             if self._skip_ownership:
                 return "GRANT, REVOKE and ALTER DEFAULT PRIVILEGES, as asked"
             if text[:5].upper() == b"ALTER" and not all(map(self.may_give, _default_privileges_of(text))):
@@ -204,7 +204,7 @@ class SkipRules:
         if re.match(rb"RESET\s+SESSION\s+AUTHORIZATION\b", text, re.IGNORECASE):
             self._impersonating = False
             return True
-        return self._impersonating and _is_grant(text)
+        return self._impersonating and is_grant(text)
 
 
 _ON_THE_SERVER = re.compile(
@@ -212,7 +212,7 @@ _ON_THE_SERVER = re.compile(
 )
 
 
-def _given_roles(text: bytes, encoding: str) -> set[str]:
+def given_roles(text: bytes, encoding: str) -> set[str]:
     """The roles that a statement of ownership or grants names."""
     owner = owner_of(text, encoding)
     if owner is not None:
@@ -246,13 +246,13 @@ def _extension(text: bytes) -> str | None:
     return found[2][1].decode("utf-8", "replace") if len(found) > 2 else ""
 
 
-def _is_grant(text: bytes) -> bool:
+def is_grant(text: bytes) -> bool:
     return re.match(rb"(?:GRANT|REVOKE|ALTER\s+DEFAULT\s+PRIVILEGES)\s", text, re.IGNORECASE) is not None
 
 
 def _grant_roles(text: bytes, encoding: str) -> Iterator[str]:
     """The roles after TO or FROM, and after FOR ROLE, of a grant."""
-    if not _is_grant(text):
+    if not is_grant(text):
         return
     found = list(tokens(text))
     last = max((i for i, t in enumerate(found) if t in (("word", b"to"), ("word", b"from"))), default=len(found))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from resurgam.errors import DamagedError
-from resurgam.postgres.script import CopyBlock, Script, ScriptScanner
+from resurgam.postgres.script import CopyBlock, Observer, Script, ScriptScanner
 
 # Smaller blocks are read with the text around them: the chunks that hold the text hold them, too.
 SMALLEST = 1 << 18
@@ -63,12 +63,15 @@ def parse_outline(value: object, size: int) -> tuple[Outlined, ...]:
     return tuple(blocks)
 
 
-def scan_by_outline(dump: Bytes, outline: Iterable[Outlined], advance: Callable[[int], None]) -> Script:
+def scan_by_outline(
+    dump: Bytes, outline: Iterable[Outlined], advance: Callable[[int], None], observer: Observer | None = None
+) -> Script:
     """The script of a dump, of which only what stands outside the outlined data is read; the data are checked later.
 
-    Raises what the scanner raises; DamagedError where the dump is not what the outline says.
+    `observer` sees the rest pass. Raises what the scanner raises; DamagedError where the dump is not what the outline
+    says.
     """
-    scanner = ScriptScanner()
+    scanner = ScriptScanner(observer=observer)
     position = 0
     for block in outline:
         _feed(scanner, dump, position, block.offset, advance)

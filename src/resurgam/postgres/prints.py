@@ -45,6 +45,16 @@ class Multiset:
             before = int(self.each.get(name, "0"), 16)
             self.each[name] = f"{(before + number) % _MODULUS:0{2 * DIGEST}x}"
 
+    def without(self, others: Multiset) -> Multiset:
+        """The same without these things, all of which are among them."""
+        each = dict(self.each)
+        for name, digest in others.each.items():
+            left = (int(each.pop(name, "0"), 16) - int(digest, 16)) % _MODULUS
+            if left:
+                each[name] = f"{left:0{2 * DIGEST}x}"
+        total = (self.total - others.total) % _MODULUS
+        return Multiset(self.count - others.count, self.size - others.size, total, each)
+
     def to_json(self) -> list[Any]:
         return [self.count, self.size, f"{self.total:0{2 * DIGEST}x}", self.each]
 
@@ -60,7 +70,9 @@ class Fingerprint:
 
     tables: rows and digest of the COPY text; sequences: last value and whether it was called; large_objects: by oid;
     matviews: rows (UNPOPULATED if it was never filled) and a digest that does not know their order, without those
-    that could not be read in time; objects: definitions by pg_dump's kinds, and owners as a kind of their own.
+    that could not be read in time; objects: definitions by pg_dump's kinds, and owners as a kind of their own;
+    unnamed: the same without the names that a server invents for columns. They are not recorded: whoever has the dump
+    can take them anew.
     """
 
     tables: Mapping[TableName, tuple[int, str]]
@@ -68,6 +80,7 @@ class Fingerprint:
     large_objects: Multiset
     matviews: Mapping[str, tuple[int, str]]
     objects: Mapping[str, Multiset]
+    unnamed: Mapping[str, Multiset] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         tables: dict[str, dict[str, list[Any]]] = {}

@@ -97,7 +97,7 @@ class Properties:
 
 # Lists of names keep their quotes only by FROM CURRENT: a literal would be one name (GUC_LIST_QUOTE). The others take a
 # literal, since to set `role` or a time-out first would act on the statement that follows.
-_NAME_LISTS = frozenset({"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"})
+NAME_LISTS = frozenset({"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"})
 _MALFORMED = "The database's properties in the backup's metadata are malformed."
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # The column with the ICU or builtin locale was renamed in 17, and rules came with 16.
@@ -162,12 +162,17 @@ def _read_settings(connection: Connection, oid: int) -> tuple[Setting, ...]:
     return tuple(Setting(*row) for row in rows)
 
 
-def create_database(connection: Connection, name: str, properties: Properties | None) -> None:
-    """Create an empty database from template0, like the one that was backed up (None: the server's defaults)."""
+def create_database(connection: Connection, name: str, properties: Properties | None, owner: str | None = None) -> None:
+    """Create an empty database from template0, like the one that was backed up (None: the server's defaults).
+
+    It belongs to `owner`, or to us.
+    """
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
     if properties is not None:
         for option, value in _creation_options(properties, connection.info.server_version // 10_000):
             statement += sql.SQL(f" {option} {{}}").format(value)
+    if owner is not None:
+        statement += sql.SQL(" OWNER {}").format(sql.Identifier(owner))
     connection.execute(statement)
 
 
@@ -222,7 +227,7 @@ def _property_statements(name: str, properties: Properties) -> list[tuple[str, l
             target = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
         parts = sql.SQL(".").join(sql.Identifier(part) for part in setting.name.split("."))
         what = f"the setting {setting.name}" + (f" of the role {setting.role}" if setting.role else "")
-        if setting.name.lower() in _NAME_LISTS:
+        if setting.name.lower() in NAME_LISTS:
             exact = sql.SQL("SELECT set_config(%s, %s, true)"), (setting.name, setting.value)
             add(what, exact, (sql.SQL("ALTER {} SET {} FROM CURRENT").format(target, parts), ()))
         else:

@@ -2,7 +2,9 @@
 
 Rules:
 - comments are believed only between statements: function bodies, and names with line ends, can fake pg_dump's;
-- of psql's commands only `\\restrict KEY` and its `\\unrestrict KEY` are known, every other one is refused;
+- of psql's commands only `\\restrict KEY` and its `\\unrestrict KEY` are known, and `\\connect` to the dump's own
+  database before its content begins (own_database.py); every other one is refused;
+- statements about the dump's own database are kept apart, so that nobody runs them;
 - table data and long stretches of INSERTs or of large objects are kept as spans of the dump, not as bytes.
 """
 
@@ -17,6 +19,7 @@ from typing import Protocol, cast
 from resurgam.errors import HostileError
 from resurgam.postgres.lexed import refused_backslash
 from resurgam.postgres.lexer import Lexer
+from resurgam.postgres.own_database import ENCODING_LINE, connected_database, creates, database_of
 from resurgam.postgres.statements import (
     Relation,
     Setting,
@@ -99,7 +102,8 @@ Item = Statement | CopyBlock | Run
 class Script:
     """A whole dump. `missing` says what a complete dump of pg_dump would have had; empty if it has it.
 
-    `rows` counts the rows of COPY data for each (schema, table); INSERTs are counted by the server only.
+    `rows` counts the rows of COPY data for each (schema, table); INSERTs are counted by the server only. `database` is
+    the dump's own, if it says which, and `about_it` the statements about it, which are none of `items`.
     """
 
     items: tuple[Item, ...]
@@ -110,6 +114,8 @@ class Script:
     restrict_key: str | None
     encoding: str
     rows: dict[TableName, int]
+    database: str | None = None
+    about_it: tuple[Statement, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -156,6 +162,10 @@ class ScriptScanner:
         self._marked = False
         self._rows: dict[TableName, int] = {}
         self._size = 0
+        self._content = False  # something that is neither a setting nor about a database has come
+        self._database: str | None = None
+        self._about: list[tuple[str, Statement]] = []
+        self._encoding_line = 0  # of an \encoding for which the \connect is yet to come
 
     def feed(self, block: bytes) -> None:
         """Scan one more block. Raises HostileError for what is refused, DamagedError for a NUL byte."""
@@ -172,6 +182,11 @@ class ScriptScanner:
         """The script. Raises DamagedError if the dump ends within a statement or within COPY data."""
         self._lexer.finish()
         self._end_run()
+        self._awaited_connect()
+        about_it = tuple(item for name, item in self._about if name == self._database)
+        # What is about another database, or about one that is not known to be its own, is an item like any other.
+        if others := [item for name, item in self._about if name != self._database]:
+            self._items = sorted((*self._items, *others), key=lambda item: item.offset)
         missing = ""
         if not self._marked:
             missing = "pg_dump's end marker is missing"
@@ -186,6 +201,8 @@ class ScriptScanner:
             self._restrict_key,
             self._encoding,
             dict(self._rows),
+            self._database,
+            about_it,
         )
 
     # What the lexer tells:
@@ -196,6 +213,7 @@ class ScriptScanner:
         if first == b"copy":
             relation, plain = parse_copy(text, line, self._codec)
             self._end_run()
+            self._content = True
             self._copy = (text, relation, plain, line)
             if self._observer is not None:
                 self._observer.table(relation)
@@ -204,7 +222,10 @@ class ScriptScanner:
             self.inserts(offset, len(text), line)
             return False
         large = self._large_object(text, offset, line)
+        if not large and self._is_about_a_database(text, offset, line):
+            return False
         setting = parse_setting(text) if not large and first in (b"set", b"reset", b"select") else None
+        self._content = self._content or large or setting is None
         if self._observer is not None and setting is None:
             self._observer.statement(text, self._toc)
         if large:
@@ -218,6 +239,7 @@ class ScriptScanner:
 
     def inserts(self, offset: int, length: int, line: int) -> None:
         self._announced()
+        self._content = True
         self._extend(RunKind.INSERTS, offset, length, line)
 
     def comment(self, text: bytes) -> None:
@@ -231,7 +253,9 @@ class ScriptScanner:
     def meta(self, text: bytes, line: int) -> None:
         found = _RESTRICT.fullmatch(text)
         if found is None:
-            raise refused_backslash(line)
+            self._connect(text, line)
+            return
+        self._awaited_connect()
         key = found.group(2).decode("ascii")
         closes = found.group(1) is not None
         if closes != self._restricted or (closes and key != self._restrict_key):
@@ -252,9 +276,47 @@ class ScriptScanner:
     def _announced(self) -> None:
         """A statement begins: what stood before it announces it, and the end was not the end."""
         self._marked = False
+        self._awaited_connect()
         if self._comments:
             self._toc = parse_toc(self._comments, self._codec) or self._toc
             self._comments.clear()
+
+    def _connect(self, text: bytes, line: int) -> None:
+        """Take a `\\connect` to the dump's own database, or the `\\encoding` before it, and refuse any other command.
+
+        psql would begin a new session, so that all settings begin anew.
+        """
+        if text == ENCODING_LINE and not (self._encoding_line or self._restricted):
+            self._encoding_line = line
+            return
+        name = connected_database(text, self._codec)
+        if name is None or self._restricted:
+            raise refused_backslash(line)
+        if self._content or self._database not in (None, name):
+            raise HostileError(
+                f"Line {line} of the dump is refused: it connects to another database, or in the midst of the content.",
+                "Restore dumps of one database; pg_dump writes no others.",
+            )
+        self._encoding_line = 0
+        self._database = name
+        self._items.clear()
+        self._lexer.escapes = False
+        self._encoding, self._codec = "UTF8", "utf-8"
+
+    def _awaited_connect(self) -> None:
+        if self._encoding_line:
+            raise refused_backslash(self._encoding_line)
+
+    def _is_about_a_database(self, text: bytes, offset: int, line: int) -> bool:
+        # Where backslashes escape, such a statement is left to be refused: pg_dump writes none there.
+        name = None if self._lexer.escapes else database_of(text, self._codec)
+        if name is None:
+            return False
+        if creates(text) and self._database is None and not self._content:
+            self._database = name
+        self._end_run()
+        self._about.append((name, Statement(text, offset, line, self._toc)))
+        return True
 
     def _apply(self, setting: Setting, line: int) -> None:
         if setting.name == "client_encoding":

@@ -82,7 +82,10 @@ def replacement_problems(connection: Connection, live: str) -> Iterator[str]:
         yield f"Logical replication slots hang on {live} ({', '.join(slots[:5])}): drop them first."
     subscriptions = _names(connection, "SELECT subname FROM pg_subscription WHERE subdbid = %s", oid)
     if subscriptions:
-        yield f"The database {live} has subscriptions ({', '.join(subscriptions[:5])}): drop them first."
+        yield (
+            f"The database {live} has subscriptions ({', '.join(subscriptions[:5])}): drop them first (their slots at "
+            "the publisher go too, unless ALTER SUBSCRIPTION … SET (slot_name = NONE) comes before)."
+        )
     workers = _names(
         connection,
         """

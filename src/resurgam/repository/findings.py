@@ -23,11 +23,12 @@ def encode_damage(chunks: Mapping[bytes, Iterable[bytes]]) -> bytes:
 def decode_damage(text: bytes) -> set[tuple[bytes, bytes]]:
     """Pairs of pack and chunk. DamagedError if the text is malformed."""
     try:
-        named = json.loads(text)["packs"]
-        pairs = {(bytes.fromhex(pack), bytes.fromhex(chunk)) for pack, chunks in named.items() for chunk in chunks}
+        named = json.loads(text)["packs"].items()
+        found = {bytes.fromhex(pack): {bytes.fromhex(chunk) for chunk in chunks} for pack, chunks in named}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise DamagedError("A list of damaged chunks is malformed.") from None
-    if any(len(pack) != ID or len(chunk) != CHUNK_ID for pack, chunk in pairs):
+    pairs = {(pack, chunk) for pack, chunks in found.items() for chunk in chunks}
+    if any(len(pack) != ID for pack in found) or any(len(chunk) != CHUNK_ID for _, chunk in pairs):
         raise DamagedError("A list of damaged chunks is malformed.")
     return pairs
 

@@ -53,13 +53,14 @@ class Place(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class PackInfo:
     """A listed pack. `author` and `blobs` are 0 where its directory can't be read; `stored_at` is infinite for a pack
-    of this run that was not listed yet."""
+    of this run that was not listed yet. `believed`: what is known of it, it says itself, or somebody who may tell."""
 
     size: int
     author: int
     blobs: int
     stored_at: float
     tombstoned: bool
+    believed: bool
 
 
 class Searched(NamedTuple):
@@ -147,7 +148,7 @@ class IndexSet:
         """Take a pack that this run has put."""
         table = table_of_pack(TablePack(pack, size, author, len(entries), DIRECTORY), entries)
         view = self._view
-        view.packs[pack] = PackInfo(size, author, len(entries), inf, False)
+        view.packs[pack] = PackInfo(size, author, len(entries), inf, False, True)
         own = [*(one for one in view.searched if one.own), Searched(table, [pack], [pack], [True], True)]
         others = [one for one in view.searched if not one.own]
         while len(own) > 1 and own[-2].table.count <= _RATIO * own[-1].table.count:
@@ -162,11 +163,17 @@ class IndexSet:
         return []
 
     def index_groups(self, packs: Iterable[bytes]) -> Iterator[list[bytes]]:
-        """Packs in groups, each for one index of at most MAX_ROWS chunks (or of one pack)."""
+        """Packs in groups, each for one index of at most MAX_ROWS chunks (or of one pack).
+
+        Packs that are not believed are left out: no index of ours may speak for them.
+        """
         group: list[bytes] = []
         rows = 0
         for pack in packs:
-            blobs = self._view.packs[pack].blobs
+            info = self._view.packs[pack]
+            if not info.believed:
+                continue
+            blobs = info.blobs
             if group and rows + blobs > MAX_ROWS:
                 yield group
                 group, rows = [], 0
@@ -178,16 +185,10 @@ class IndexSet:
     def encode_index(self, sealer: Sealer, object_id: bytes, packs: Iterable[bytes]) -> bytearray:
         """An index object of these packs, for a run's own and to replace smaller ones (ordering.md, 59).
 
-        Packs of which nothing is known are left out.
+        Packs that are not believed are left out.
         """
-        wanted = set(packs)
-        kept = [
-            [
-                pack is not None and pack in wanted and self._believed(one, number)
-                for number, pack in enumerate(one.listed)
-            ]
-            for one in self._view.searched
-        ]
+        wanted = {pack for pack in packs if self._view.packs[pack].believed}
+        kept = [[pack is not None and pack in wanted for pack in one.listed] for one in self._view.searched]
         chosen = [one for one, keep in zip(self._view.searched, kept, strict=True) if any(keep)]
         listed, sources = _renumbering([one.table for one in chosen], [keep for keep in kept if any(keep)])
         encoded = encode_index(sealer, object_id, listed, merged_rows(sources))
@@ -197,10 +198,6 @@ class IndexSet:
     def view(self) -> View:
         """The present state, for whoever goes through all of it."""
         return self._view
-
-    def _believed(self, one: Searched, number: int) -> bool:
-        """A holder of the full key signs only what is known from one, or from the pack itself."""
-        return not self._full or one.table.packs[number].source != WRITE_ONLY
 
     def _load(self, tables: list[IndexTable], own: list[IndexTable]) -> None:
         listing = self._reader.listing()
@@ -292,7 +289,7 @@ class IndexSet:
         every = [*tables, *own]
         best = _best_sources(every, listing)
         packs = {
-            pack: PackInfo(stored.size, 0, 0, stored.stored_at, pack in listing.tombstoned)
+            pack: PackInfo(stored.size, 0, 0, stored.stored_at, pack in listing.tombstoned, False)
             for pack, stored in listing.packs.items()
         }
         listed: list[list[bytes | None]] = [[None] * len(table.packs) for table in every]
@@ -304,9 +301,10 @@ class IndexSet:
             believed = not self._full or named.source != WRITE_ONLY
             author = named.author if believed else WRITE_ONLY
             stored = listing.packs[pack]
-            packs[pack] = PackInfo(stored.size, author, named.blobs, stored.stored_at, pack in listing.tombstoned)
+            doomed = pack in listing.tombstoned
+            packs[pack] = PackInfo(stored.size, author, named.blobs, stored.stored_at, doomed, believed)
             trusted[which][number] = not self._full or (believed and (author == FULL or pack in listing.checked))
-            if trusted[which][number] and pack not in listing.tombstoned:
+            if trusted[which][number] and not doomed:
                 reusable[which][number] = pack
         searched = (
             Searched(table, reusable[which], listed[which], trusted[which], which >= len(tables))

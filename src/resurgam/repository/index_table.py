@@ -37,6 +37,7 @@ _WORDS = ROW // 4
 _NUMBER, _OFFSET, _SEALED, _LENGTH, _MEMBER = range(8, 13)
 _DROPPED_ROW = struct.pack("<I", DROPPED)
 _HEAD = struct.Struct("<I")
+_prefix_of = struct.Struct(">I").unpack_from
 _PER_BUCKET = 3  # as a power of two
 _LARGE_BUCKET = 64
 
@@ -82,8 +83,10 @@ class IndexTable:
 
     def find(self, chunk: bytes) -> int:
         """Where the first row of a chunk stands, for `row` and `following`; -1 if it has none."""
-        bucket = int.from_bytes(chunk[:4], "big") >> self._shift
-        low, high = self._fan[bucket], self._fan[bucket + 1]
+        (prefix,) = _prefix_of(chunk)
+        bucket = prefix >> self._shift
+        fan = self._fan
+        low, high = fan[bucket], fan[bucket + 1]
         if high - low > _LARGE_BUCKET:
             low, high = self._narrow(chunk, low, high)
         start = self._begin + low * ROW

@@ -16,11 +16,12 @@ from resurgam.errors import DamagedError
 from resurgam.repository.index_set import IndexSet, Searched, View, rows_of_pack
 from resurgam.repository.packs import CHUNK_ID, PackEntry
 
+_DAMAGED = 4
 _WORTHLESS = 8
 
 
 class Usage:
-    """The chunks in use of one state of an IndexSet; takes a byte for each known chunk, and four while it is asked.
+    """The chunks in use of one state of an IndexSet; takes a byte for each known chunk, and four while asked.
 
     `live_bytes` and `live_chunks` hold packs that have any; `missing` are the ids that lie nowhere.
     """
@@ -61,41 +62,68 @@ class Usage:
 def usage(index: IndexSet, ids: Iterable[bytes | memoryview]) -> Usage:
     """What of the index is in use; `ids` are chunk ids, any number in each piece, in any order, repeated or not."""
     view = index.view()
-    worth = [_worth(one, view) for one in view.searched]
-    marks = [bytearray(one.table.count) for one in view.searched]
-    tables = [(one.table, of_pack, marked) for one, of_pack, marked in zip(view.searched, worth, marks, strict=True)]
+    marking = _Marking(view)
     missing: set[bytes] = set()
+    hurt = {chunk for _, chunk in view.damaged}
     for piece in ids:
         if len(piece) % CHUNK_ID:
             raise DamagedError("A backup's list of chunks is cut off within an id.")
         for at in range(0, len(piece), CHUNK_ID):
             chunk = bytes(piece[at : at + CHUNK_ID])
-            best = _WORTHLESS
-            for table, of_pack, marked in tables:
-                row = table.find(chunk)
-                while row >= 0 and best:
-                    named = table.row(row)[1]
-                    value = of_pack[named]
-                    if view.damaged and value < _WORTHLESS and (table.packs[named].pack, chunk) in view.damaged:
-                        value += 4
-                    if value < best:
-                        best, where, number = value, marked, table.number(row)
-                    row = table.following(chunk, row)
-                if not best:
-                    break
-            if best == _WORTHLESS:
+            found = (chunk not in hurt and marking.mark_first(chunk)) or marking.mark_best(chunk)
+            if not found:
                 missing.add(chunk)
-            else:
-                where[number] = 1
-    return Usage(view.searched, marks, frozenset(missing))
+    return Usage(view.searched, marking.marks, frozenset(missing))
+
+
+class _Marking:
+    """Marks rows; knows for each row how good its pack is: 0 is the best, _WORTHLESS no place at all."""
+
+    def __init__(self, view: View) -> None:
+        self._damaged = view.damaged
+        self.marks = [bytearray(one.table.count) for one in view.searched]
+        self._tables = [
+            (one.table, bytes(map(_worth(one, view).__getitem__, one.table.pack_numbers())), marked)
+            for one, marked in zip(view.searched, self.marks, strict=True)
+        ]
+
+    def mark_first(self, chunk: bytes) -> bool:
+        """Nearly all chunks lie in one place, which is good: take it without looking further."""
+        for table, worth, marked in self._tables:
+            at = table.find(chunk)
+            if at >= 0:
+                number = table.number(at)
+                if not worth[number]:
+                    marked[number] = 1
+                    return True
+        return False
+
+    def mark_best(self, chunk: bytes) -> bool:
+        """Look at all places, damaged ones last. False if there is none."""
+        best, row = _WORTHLESS, 0
+        where = bytearray()
+        for table, worth, marked in self._tables:
+            at = table.find(chunk)
+            while at >= 0:
+                number = table.number(at)
+                value = worth[number]
+                if value < _WORTHLESS and (table.packs[table.row(at)[1]].pack, chunk) in self._damaged:
+                    value += _DAMAGED
+                if value < best:
+                    best, where, row = value, marked, number
+                at = table.following(chunk, at)
+        if best == _WORTHLESS:
+            return False
+        where[row] = 1
+        return True
 
 
 def _worth(one: Searched, view: View) -> list[int]:
-    """For each pack of a table how good a place it is: 0 is the best; damage adds 4."""
+    """For each pack of a table how good a place it is."""
     found = []
-    for number, pack in enumerate(one.listed):
+    for trusted, pack in zip(one.trusted, one.listed, strict=True):
         if pack is None:
             found.append(_WORTHLESS)
         else:
-            found.append(2 * (not one.trusted[number]) + view.packs[pack].tombstoned)
+            found.append(2 * (not trusted) + view.packs[pack].tombstoned)
     return found

@@ -66,6 +66,11 @@ def sealed_size(member: int) -> int:
     return (_LENGTH.size + member + PADDED - 1) // PADDED * PADDED + TAG
 
 
+def blob_bytes(size: int, blobs: int) -> int:
+    """The bytes of a pack's blobs, without its header, directory and trailer."""
+    return size - HEADER - TAG - _TRAILER.size - blobs * _ROW.size
+
+
 class PackBuilder:
     """One pack that is being filled, by one thread at a time. Its memory is the pack itself."""
 

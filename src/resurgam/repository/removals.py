@@ -75,7 +75,9 @@ def finish_removal(store: ObjectStore, manifests: Iterable[bytes], indexes: Iter
 def _decoded(record: bytes, raw: bytes) -> Removals:
     try:
         fields = json.loads(raw)
-        ids = [frozenset(map(bytes.fromhex, fields[name])) for name in ("manifests", "packs", "indexes", "written")]
+        manifests, packs, indexes, written = (
+            frozenset(map(bytes.fromhex, fields[name])) for name in ("manifests", "packs", "indexes", "written")
+        )
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedError(f"The record {record.hex()} of what was deleted is malformed.") from None
-    return Removals(*ids)
+    return Removals(manifests, packs, indexes, written)

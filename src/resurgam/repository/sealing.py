@@ -129,17 +129,17 @@ class Sealer:
     ) -> bytearray:
         """The same of pieces of any size, which together must have exactly `length` bytes."""
         cipher = self.blob_key(object_id) if kind in PRIVATE else shared_cipher(self.keys, object_id)
-        sealed = bytearray(HEADER) + _LENGTH.pack(length)
+        sealed = [_LENGTH.pack(length)]
         given = 0
         for number, frame in enumerate(_frames(pieces)):
             given += len(frame)
-            sealed += cipher.encrypt(nonce(number), frame, _text_about(kind, number, length))
+            sealed.append(cipher.encrypt(nonce(number), frame, _text_about(kind, number, length)))
         if given != length:
             raise ValueError(f"{given} bytes were given to be sealed, and {length} announced")
-        with memoryview(sealed)[HEADER:] as following:
-            digest = blake3(following).digest()
-        sealed[:HEADER] = self.header(kind, object_id, digest)
-        return sealed
+        following = blake3()
+        for part in sealed:
+            following.update(part)
+        return bytearray().join([self.header(kind, object_id, following.digest()), *sealed])
 
     def _drawn(self) -> DataKey:
         with self._lock:

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 import obstore
@@ -81,7 +82,7 @@ class CloudStore:
     def prepare(self) -> None:
         pass  # a bucket is made by its owner, with the rules that he wants
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         checked(key)
         try:
             with self._told(key):
@@ -91,7 +92,7 @@ class CloudStore:
             if not self._holds(key, data):
                 raise
 
-    def _holds(self, key: str, data: bytes | memoryview) -> bool:
+    def _holds(self, key: str, data: bytes | bytearray | memoryview) -> bool:
         try:
             return self.get(key) == data
         except ObjectMissing:
@@ -123,7 +124,7 @@ class CloudStore:
                 for meta in page:
                     if KEY.fullmatch(meta["path"]) and meta["path"].startswith(prefix):
                         found.append(StoredObject(meta["path"], meta["size"], meta["last_modified"].timestamp()))
-        found.sort(key=lambda one: one.key)
+        found.sort(key=attrgetter("key"))
         return iter(found)
 
     def delete(self, key: str) -> None:

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from resurgam.durable import (
@@ -55,7 +56,7 @@ class FolderStore:
                 if not folder.is_dir():
                     make_folder(folder)
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         file = self._file(key)
         with self._told(f"take {key}"):
             self._keep_folder(file.parent)
@@ -67,7 +68,7 @@ class FolderStore:
                 self._durable = {self.path}  # somebody removed a folder; the next put makes it again
                 raise
 
-    def _settle(self, key: str, file: Path, data: bytes | memoryview) -> None:
+    def _settle(self, key: str, file: Path, data: bytes | bytearray | memoryview) -> None:
         """The key is taken: fine if by the same bytes, which then are made durable, whoever wrote them."""
         if file.is_symlink() or not file.is_file() or file.stat().st_size != len(data) or self.get(key) != data:
             raise ObjectExists(f"There is another {key} in {self.url} already; nothing was overwritten.")
@@ -98,13 +99,13 @@ class FolderStore:
         found: list[StoredObject] = []
         with self._told("be listed"):
             for name, entry in self._walk(begin):
-                if KEY.fullmatch(name) and name.startswith(prefix):
+                if name.startswith(prefix) and KEY.fullmatch(name):
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue  # deleted meanwhile
                     found.append(StoredObject(name, status.st_size, status.st_mtime))
-        found.sort(key=lambda one: one.key)
+        found.sort(key=attrgetter("key"))
         return iter(found)
 
     def delete(self, key: str) -> None:
@@ -197,6 +198,8 @@ class FolderStore:
             hint = ""
             if error.errno in _FULL:
                 hint = "Free some space, or let `resurgam prune` do it; the next run goes on by itself."
+            elif error.errno == errno.EOPNOTSUPP:
+                hint = "Two writers could overwrite each other there. If it is a bucket's mount, use its s3:// address."
             elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 hint = f"chown -R {os.geteuid()}:{os.getegid()} {self.path}, or mount it writable."
             raise StorageError(f"{self.path} could not {what} ({error.strerror}).", hint) from error

@@ -24,7 +24,7 @@ class MemoryStore:
     def prepare(self) -> None:
         pass
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         checked(key)
         content = bytes(data)
         with self._lock:

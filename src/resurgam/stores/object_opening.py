@@ -20,8 +20,8 @@ _KINDS = "An absolute path, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTA
 def open_store(url: str, environment: Mapping[str, str]) -> ObjectStore:
     """The store that `url` names; nothing is asked of it yet. `environment` holds the services' own variables.
 
-    SettingsError if it names none; FeatureMissing if what it needs is not installed. No message repeats what could be a
-    password.
+    SettingsError if it names none; FeatureMissing if what it needs is not installed. No message repeats the
+    address, which may hold a password.
     """
     if url.startswith("/"):
         return FolderStore(Path(url))
@@ -31,21 +31,19 @@ def open_store(url: str, environment: Mapping[str, str]) -> ObjectStore:
         raise SettingsError("The repository's address is not a URL.", _KINDS) from None
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise SettingsError(
-            f"The repository's address ({parts.scheme}://…) holds more than a place: no password or key goes there.",
+            "The repository's address holds more than a place: no password or key may be in it.",
             "Keys belong into the service's own variables, such as AWS_ACCESS_KEY_ID. " + _KINDS,
         )
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return FolderStore(Path(unquote(parts.path)))
     if cloud := _CLOUDS.get(parts.scheme):
         return _cloud(cloud, parts.netloc, parts.path.strip("/"), environment)
-    kind = parts.scheme if re.fullmatch(r"[a-z][a-z0-9+.-]{0,15}", parts.scheme) else ""
-    what = f"{kind}://… is no kind of place that" if kind else "The repository's address is no place that"
-    raise SettingsError(f"{what} Resurgam can keep a repository in.", _KINDS)
+    raise SettingsError("The repository's address is no place that Resurgam can keep a repository in.", _KINDS)
 
 
 def _cloud(scheme: str, bucket: str, prefix: str, environment: Mapping[str, str]) -> ObjectStore:
-    if not bucket:
-        raise SettingsError(f"{scheme}:// names no bucket.", _KINDS)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", bucket):
+        raise SettingsError(f"What follows {scheme}:// is no bucket's name.", _KINDS)
     if re.search(r"//|(^|/)\.\.?(/|$)", prefix):
         raise SettingsError(f"The prefix of {scheme}://{bucket} has an empty segment, or one of dots.", _KINDS)
     try:

@@ -41,7 +41,7 @@ class Retrying:
     def prepare(self) -> None:
         self._tried(self._store.prepare)
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         self._tried(lambda: self._store.put(key, data))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:

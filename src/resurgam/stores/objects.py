@@ -47,7 +47,7 @@ class ObjectStore(Protocol):
         """Make the place where objects will lie, if the store can and it is not there. Nothing else makes it: a folder
         that is gone is a disk that is not mounted."""
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         """Create an object; durable on return. ObjectExists if the key is taken by other bytes; the same are fine."""
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -13,14 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from resurgam.demo.cluster import EmbeddedServer
 from resurgam.errors import ClientToolError, DatabaseError
 from resurgam.postgres import embedded
+from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import Database, Role
 
 _OWNER = """
 import sys, time
-from resurgam.demo.cluster import EmbeddedServer
+from resurgam.postgres.embedded import EmbeddedServer
 with EmbeddedServer(fsync=False) as server:
     print(server.pid, server.socket_dir, flush=True)
     time.sleep(600)

@@ -1,0 +1,214 @@
+"""Backups in a repository, as operations need them (`Holdings`); docs/ordering.md, sentences 41 to 61.
+
+A name comes from a manifest, which a write-only host may have written: what is no backup's name is not shown, and of
+two backups with one name only the first is, so that no other can be put in its place.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+
+from resurgam import __version__
+from resurgam.archive.opening import Archive
+from resurgam.catalog.catalog import Description
+from resurgam.clock import Clock
+from resurgam.errors import KeyRefused, NotFoundError
+from resurgam.operations.collection import CollectionResult, Limits, collect
+from resurgam.operations.holdings import Draft, Held, NewBackup, described
+from resurgam.operations.progress import Progress
+from resurgam.operations.repository_opening import Opened, RepositoryAccess
+from resurgam.operations.verify_repository import RepositoryVerdict, refuse_unsound, verify_repository
+from resurgam.policy.kit import require_recoverable
+from resurgam.repository.index_usage import usage
+from resurgam.repository.reader import RepositoryBackup
+from resurgam.repository.records import Record, bodies
+from resurgam.repository.repository import StoredBackup
+from resurgam.repository.run import About, backing_up
+from resurgam.stores.folder import BackupFolder
+from resurgam.stores.listing import FoundArchive, is_backup_name
+
+_WRITES_ONLY = "This machine holds a write-only key: which backups there are, only a machine with another key can tell."
+
+
+class RepositoryHoldings:
+    """One repository's backups. `folder`: where drills' evidence and files without names go."""
+
+    location = "repository"
+
+    def __init__(
+        self, folder: BackupFolder, access: RepositoryAccess, clock: Clock, *, prune_limit: int, read_all: bool
+    ) -> None:
+        self._folder, self._access, self._clock = folder, access, clock
+        self._prune_limit, self._read_all = prune_limit, read_all
+        self._lock = threading.RLock()
+        self._backups: dict[str, StoredBackup] | None = None
+        self._written: dict[str, bytes] = {}
+        self.troubles: tuple[str, ...] = ()
+
+    @property
+    def access(self) -> RepositoryAccess:
+        return self._access
+
+    def found(self) -> list[FoundArchive]:
+        with self._lock:
+            opened = self._access.open()
+            if not opened.repository.keys.can_read:
+                self._backups, self.troubles = {}, (_WRITES_ONLY, *opened.warnings)
+                return []
+            try:
+                self._list(opened)
+            except KeyRefused:  # the keys were rotated since
+                self._list(self._access.open(anew=True))
+            return [_found(one) for _, one in sorted(self._known().items())]
+
+    def ever(self) -> int:
+        standing = self._access.open().repository.standing()
+        return len(standing.committed) + len(standing.removed.manifests)
+
+    def changed_at(self) -> int:
+        return 0
+
+    def has(self, name: str) -> bool:
+        return name in self._known() or name in self._written
+
+    def describe(self, name: str) -> Description:
+        return described(lambda: self.open(name))
+
+    def open(self, name: str) -> Archive:
+        return self.backup(name)
+
+    def backup(self, name: str) -> RepositoryBackup:
+        """The backup. NotFoundError if there is none of that name."""
+        return self._access.open().repository.open_backup(self._one(name))
+
+    def lacking(self, name: str) -> int:
+        repository, backup = self._access.open().repository, self._one(name)
+        repository.index.reload()
+        content = (bytes(Record.decode(body).chunks) for body in bodies(self.backup(name).list_blocks()))
+        ids = chain((chunk for chunk, _ in backup.manifest.list_chunks()), content)
+        return len(usage(repository.index, ids).missing)
+
+    def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> RepositoryVerdict:
+        opened = self._access.open()
+        verdict = verify_repository(
+            opened.repository, full=full, today=now, progress=progress, extra=lambda: opened.warnings
+        )
+        refuse_unsound(verdict)
+        return verdict
+
+    def place_of(self, name: str) -> str:
+        backup = self._known().get(name)
+        manifest = self._written.get(name) if backup is None else backup.id
+        repository = self._access.open().repository
+        return repository.store.url if manifest is None else repository.manifest_path(manifest)
+
+    def file_of(self, name: str) -> Path | None:
+        return None
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        return self.backup(name).export()
+
+    @contextmanager
+    def writing(self, new: NewBackup) -> Iterator[Draft]:
+        opened = self._access.open()
+        require_recoverable(opened.ring)
+        app = new.name.rpartition("_backup_")[0]
+        with backing_up(
+            opened.repository,
+            new.name,
+            mtime_ns=new.mtime_ns,
+            now_ns=int(self._clock.now().timestamp() * 1e9),
+            last=self._last_of(app),
+            read_all=self._read_all,
+            scratch=self._folder.path,
+        ) as run:
+
+            def commit(metadata: bytes) -> Held:
+                size = run.writer.finish(metadata, new.mtime_ns)
+                about = About(
+                    new.name,
+                    app,
+                    new.taken_at,
+                    new.sequence,
+                    opened.ring.generation,
+                    socket.gethostname(),
+                    __version__,
+                )
+                self._written[new.name] = run.commit(about, metadata)
+                return Held(size, opened.repository.store.time())
+
+            yield Draft(run.writer, commit)
+
+    def delete(self, name: str) -> int:
+        with self._lock:
+            opened, backup = self._full(), self._one(name)
+            opened.repository.delete([backup.id])
+            self._known().pop(name, None)
+            self._written.pop(name, None)
+        self._folder.evidence_path(name).unlink(missing_ok=True)
+        return backup.manifest.head.stored
+
+    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> CollectionResult:
+        limits = Limits(self._prune_limit, accept)
+        repository = self._full().repository
+        return collect(repository, limits, clock=self._clock, progress=progress, dry_run=dry_run)
+
+    def time(self) -> float:
+        return self._access.store.time()
+
+    def close(self) -> None:
+        self._access.close()
+
+    def _list(self, opened: Opened) -> None:
+        backups, unreadable = opened.repository.backups()
+        known: dict[str, StoredBackup] = {}
+        troubles = list(opened.warnings)
+        for one in sorted(backups, key=lambda backup: (backup.stored_at, backup.id)):
+            name = one.manifest.head.name
+            if not is_backup_name(name):
+                troubles.append(f"The manifest {one.id.hex()} gives a name that no backup has; it is not shown.")
+            elif name in known:
+                troubles.append(f"The manifest {one.id.hex()} gives the name of {name} again; it is not shown.")
+            else:
+                known[name] = one
+        troubles += [f"The manifest {one.id.hex()} can't be read: {one.problem}" for one in unreadable]
+        self._backups, self.troubles = known, tuple(troubles)
+
+    def _known(self) -> dict[str, StoredBackup]:
+        with self._lock:
+            if self._backups is None:
+                self.found()
+            assert self._backups is not None
+            return self._backups
+
+    def _one(self, name: str) -> StoredBackup:
+        backup = self._known().get(name)
+        if backup is None:
+            raise NotFoundError(f"There is no backup {name} in {self._access.store.url}.")
+        return backup
+
+    def _full(self) -> Opened:
+        """KeyRefused on a write-only host, whose records nobody would believe."""
+        opened = self._access.open()
+        if not opened.repository.keys.can_read:
+            raise KeyRefused(
+                "This machine holds a write-only key, with which nothing can be deleted; nothing was touched.",
+                "Do it on a machine that has the passphrase, or with the recovery kit.",
+            )
+        return opened
+
+    def _last_of(self, app: str) -> StoredBackup | None:
+        own = [one for one in self._known().values() if one.manifest.head.app == app]
+        return max(own, key=lambda one: (one.manifest.head.sequence, one.manifest.head.taken_at), default=None)
+
+
+def _found(backup: StoredBackup) -> FoundArchive:
+    identity = int.from_bytes(backup.id[:8], "big") & 0x7FFF_FFFF_FFFF_FFFF
+    head = backup.manifest.head
+    return FoundArchive(head.name, head.stored, int(backup.stored_at * 1e9), identity)

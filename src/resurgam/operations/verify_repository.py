@@ -1,0 +1,289 @@
+"""Verify a repository: is everything there, and is every byte what it says? (docs/repository-format.md, 7, 14, 23; 64)
+
+Quick: every object but the packs' blobs is opened, and every chunk of every backup must be in a listed pack. A share of
+the packs, another one each day, is read as well. Full: all packs. What is found damaged is told to all writers first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from blake3 import blake3
+
+from resurgam.errors import ArchiveError, DamagedError, KeyRefused, ObjectMissing, RepositoryError, VerifyFailed
+from resurgam.operations.collection import lost_objects, running
+from resurgam.operations.progress import Progress
+from resurgam.pipeline.workers import ordered_map
+from resurgam.repository.findings import decode_checked, decode_damage, encode_checked, encode_damage
+from resurgam.repository.layout import (
+    CHECKED,
+    DAMAGE,
+    INDEXES,
+    INTENTS,
+    OUTCOMES,
+    RECORDS,
+    TOMBSTONES,
+    checked_key,
+    damage_key,
+    id_of,
+    new_id,
+    pack_key,
+)
+from resurgam.repository.manifests import Manifest
+from resurgam.repository.packs import CheckedPack, check_pack
+from resurgam.repository.records import Record, bodies
+from resurgam.repository.repository import Repository, StoredBackup, read_config
+from resurgam.repository.sealing import WRITE_ONLY, Kind, Sealer
+
+# In so many days a quick verification a day has read everything.
+SHARES = 30
+_TEXTS = {
+    INDEXES: Kind.INDEX,
+    OUTCOMES: Kind.OUTCOME,
+    TOMBSTONES: Kind.TOMBSTONE,
+    RECORDS: Kind.RECORD,
+    DAMAGE: Kind.DAMAGE,
+    CHECKED: Kind.CHECKED,
+    INTENTS: Kind.INTENT,
+}
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryVerdict:
+    """What a verification found: `problems` are sentences about objects, `hurt` and `whole` names of backups. Of the
+    packs' `bytes_stored`, `bytes_read` were compared."""
+
+    full: bool
+    packs: int
+    packs_read: int
+    bytes_stored: int
+    bytes_read: int
+    problems: tuple[str, ...]
+    hurt: tuple[str, ...]
+    whole: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems and not self.hurt
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "success": self.sound,
+            "full": self.full,
+            "packs": self.packs,
+            "packs_read": self.packs_read,
+            "bytes_stored": self.bytes_stored,
+            "bytes_read": self.bytes_read,
+            "problems": list(self.problems),
+            "hurt": list(self.hurt),
+            "whole": list(self.whole),
+        }
+
+
+@dataclass(slots=True)
+class _Found:
+    problems: list[str] = field(default_factory=list)
+    damaged: dict[bytes, list[bytes]] = field(default_factory=dict)
+    unreadable: set[bytes] = field(default_factory=set)
+    checked: set[bytes] = field(default_factory=set)
+    told_damaged: set[tuple[bytes, bytes]] = field(default_factory=set)
+    told_checked: set[bytes] = field(default_factory=set)
+    packs_read: int = 0
+    bytes_read: int = 0
+
+
+def verify_repository(
+    repository: Repository,
+    *,
+    full: bool,
+    today: datetime,
+    progress: Progress,
+    extra: Callable[[], Iterable[str]] = tuple,
+) -> RepositoryVerdict:
+    """Look at everything; nothing is changed but that damage is noted. `extra` gives problems of the keys.
+
+    KeyRefused for a write-only host, RepositoryError where there is no repository any more.
+    """
+    if not repository.keys.can_read:
+        raise KeyRefused(
+            "This machine holds a write-only key and can verify nothing; nothing was checked.",
+            "Verify on a machine that has the passphrase.",
+        )
+    if read_config(repository.store) is None:
+        raise RepositoryError(f"{repository.store.url} has lost its file `config`.", "Bring it back from a copy.")
+    found = _Found([*extra()])
+    progress.phase("Looking at the repository's objects")
+    repository.index.reload()
+    _open_texts(repository, found)
+    backups = _backups(repository, found)
+    packs = repository.index.packs
+    wanted = [pack for pack in packs if full or _due(pack, today)]
+    size = sum(packs[pack].size for pack in wanted)
+    progress.phase("Reading the packs" if full else "Reading today's share of the packs", size)
+    for pack, checked in ordered_map(lambda pack: (pack, _checked(repository, pack)), wanted):
+        _take(repository, found, pack, checked)
+        progress.advance(packs[pack].size)
+    _note(repository, found)
+    progress.phase("Looking for what the backups need")
+    sought = _Sought(repository, found)
+    hurt = [one.manifest.head.name for one in backups if not sought.whole(one)]
+    names = {one.manifest.head.name for one in backups}
+    return RepositoryVerdict(
+        full=full,
+        packs=len(packs),
+        packs_read=found.packs_read,
+        bytes_stored=sum(info.size for info in packs.values()),
+        bytes_read=found.bytes_read,
+        problems=tuple(found.problems),
+        hurt=tuple(sorted(hurt)),
+        whole=tuple(sorted(names - set(hurt))),
+    )
+
+
+def refuse_unsound(verdict: RepositoryVerdict) -> None:
+    """VerifyFailed, saying what is hurt and what is whole, unless all is sound."""
+    if verdict.sound:
+        return
+    hurt = f"Hurt: {_some(verdict.hurt)}." if verdict.hurt else "No backup is hurt by it."
+    raise VerifyFailed(
+        f"The repository is damaged. {' '.join(verdict.problems[:_NAMED])} {hurt} Whole: {_some(verdict.whole)}.",
+        "Take a backup now: what still exists at its source is stored again. Restore from those that are whole.",
+    )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[-_NAMED:]) + more if names else "none"
+
+
+def _due(pack: bytes, today: datetime) -> bool:
+    """Whether this is the pack's day: each of SHARES days has its own packs."""
+    return int.from_bytes(pack[:4], "little") % SHARES == today.toordinal() % SHARES
+
+
+def _open_texts(repository: Repository, found: _Found) -> None:
+    """Every sealed text but the manifests, which `_backups` opens."""
+    for folder, kind in _TEXTS.items():
+        for stored in list(repository.store.list(folder)):
+            name = id_of(stored.key)
+            if name is None:
+                found.problems.append(f"{stored.key} is no object of this repository.")
+                continue
+            try:
+                text = repository.opener.open_text(kind, name, repository.store.get(stored.key))
+                if kind is Kind.DAMAGE:
+                    found.told_damaged |= decode_damage(text)
+                elif kind is Kind.CHECKED:
+                    found.told_checked |= decode_checked(text)
+            except ObjectMissing:
+                continue  # removed meanwhile
+            except ArchiveError as error:
+                found.problems.append(error.message)
+    found.problems += [one for one in repository.index.troubles if one not in found.problems]
+
+
+def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
+    try:
+        standing = repository.standing()
+        backups, unreadable = repository.backups()
+        found.problems += [one.problem for one in unreadable]
+        lost = lost_objects(repository, standing)
+    except ArchiveError as error:  # an outcome or a record; it was told of, and nothing can be said about backups
+        found.problems += [error.message] if error.message not in found.problems else []
+        return []
+    found.problems += [f"There is no trace of {one}." for one in lost]
+    if not running(repository):
+        found.problems += [
+            f"The manifest {one.hex()} has no outcome: its backup was not finished, or the outcome was lost."
+            for one in standing.undecided
+        ]
+    return backups
+
+
+def _checked(repository: Repository, pack: bytes) -> CheckedPack | str:
+    """A pack as its bytes show it, or what is wrong with it as a whole; "" if it was removed meanwhile."""
+    try:
+        return check_pack(pack, repository.store.get(pack_key(pack)), repository.opener)
+    except ObjectMissing:
+        return ""
+    except ArchiveError as error:
+        return error.message
+
+
+def _take(repository: Repository, found: _Found, pack: bytes, checked: CheckedPack | str) -> None:
+    if isinstance(checked, str):
+        if checked:
+            found.problems.append(checked)
+            found.unreadable.add(pack)
+            found.damaged[pack] = [entry.chunk for entry in repository.index.entries_of(pack)]
+        return
+    found.packs_read += 1
+    found.bytes_read += repository.index.packs[pack].size
+    if checked.damaged:
+        found.damaged[pack] = [entry.chunk for entry in checked.damaged]
+        found.problems.append(
+            f"The pack {pack.hex()} holds {len(checked.damaged)} damaged chunks of {len(checked.entries)}."
+        )
+    elif checked.author == WRITE_ONLY:
+        found.checked.add(pack)
+
+
+def _note(repository: Repository, found: _Found) -> None:
+    """Tell all writers: what is damaged counts as absent, what a write-only host wrote soundly may be reused."""
+    sealer, store = Sealer(repository.keys), repository.store
+    damaged = {
+        pack: new
+        for pack, chunks in found.damaged.items()
+        if (new := [chunk for chunk in chunks if (pack, chunk) not in found.told_damaged])
+    }
+    if damaged:
+        name = new_id()
+        store.put(damage_key(name), sealer.seal_text(Kind.DAMAGE, name, encode_damage(damaged)))
+    fresh = found.checked - found.told_checked
+    if fresh:
+        name = new_id()
+        store.put(checked_key(name), sealer.seal_text(Kind.CHECKED, name, encode_checked(fresh)))
+    if damaged or fresh:
+        repository.index.reload()
+
+
+class _Sought:
+    """Looks for the chunks of backups; a record that stands in several is looked through once."""
+
+    def __init__(self, repository: Repository, found: _Found) -> None:
+        self._repository = repository
+        self._bad = {(pack, chunk) for pack, chunks in found.damaged.items() for chunk in chunks}
+        self._unreadable = found.unreadable
+        self._known: dict[bytes, bool] = {}
+
+    def whole(self, backup: StoredBackup) -> bool:
+        """Whether every chunk of the backup lies in a pack that is not known to have lost it."""
+        manifest = backup.manifest
+        if not all(self._there(chunk, length) for chunk, length in manifest.list_chunks()):
+            return False
+        try:
+            return all(self._record_whole(body) for body in self._bodies(manifest))
+        except DamagedError:
+            return False
+
+    def _bodies(self, manifest: Manifest) -> Iterator[memoryview]:
+        return bodies(self._repository.reader.blocks(manifest.list_chunks()))
+
+    def _record_whole(self, body: memoryview) -> bool:
+        mark = blake3(body).digest(16)
+        known = self._known.get(mark)
+        if known is None:
+            record = Record.decode(body)
+            known = all(map(self._there, record.ids(), record.lengths))
+            self._known[mark] = known
+        return known
+
+    def _there(self, chunk: bytes, length: int) -> bool:
+        return any(
+            place.length == length and place.pack not in self._unreadable and (place.pack, chunk) not in self._bad
+            for place in self._repository.index.locate(chunk)
+        )
