@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from resurgam.demo.cluster import EmbeddedServer
-
 from bench import measure, report
 from bench.backup import HERE, RESURGAM
 from bench.lab import DATABASE, Lab
 from bench.restore import make_backup
 from resurgam.demo.application import create_database
+from resurgam.postgres.embedded import EmbeddedServer
 
 _CLIENTS = 100
 _PROCESSES = 4
