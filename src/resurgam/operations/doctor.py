@@ -25,7 +25,6 @@ from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
 from resurgam.errors import ResurgamError
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.kept import kept_sides
-from resurgam.operations.key_proof import key_doubt, sealing_trouble
 from resurgam.postgres.clients import find_clients
 from resurgam.postgres.connection import Server, refuse_pooler, short_name
 from resurgam.postgres.swap import maintenance_server
@@ -205,19 +204,10 @@ class Doctor:
         return inventory.records()
 
     def _encryption(self) -> Iterator[Check]:
-        encryption, inventory = self.settings.encryption, self.inventory()
-        if encryption.kind is None:
-            return
-        if trouble := sealing_trouble(encryption, inventory.keys):
-            yield Check("encryption", "problem", f"Every backup fails: {trouble}", "docs/settings.md, Encryption")
-            return
-        drill = self.state().drills.last() if self.settings.backup_state_file.exists() else None
-        if doubt := key_doubt(encryption, drill, inventory.records()):
-            hint = "Set BACKUP_ENCRYPTION_IDENTITY_FILE for one `resurgam drill`, and unset it again."
-            yield Check("encryption", "warning", doubt, hint)
-            return
-        by = "to recipients" if encryption.recipients else "by a passphrase; keep a copy of it off this machine"
-        yield Check("encryption", "ok", f"New archives are encrypted ({encryption.kind}) {by}.")
+        from resurgam.operations.key_proof import encryption_findings
+
+        for status, finding, fix in encryption_findings(self.settings, self.inventory, self.state):
+            yield Check("encryption", status, finding, fix)
 
     def _backups(self, records: list[BackupRecord]) -> Iterator[Check]:
         damaged = [record.name for record in records if record.condition == "damaged"]
@@ -277,7 +267,7 @@ class Doctor:
 
     def _log(self) -> Iterator[Check]:
         path = self.settings.backup_log_file
-        place = path if path.exists() else _existing(path)
+        place = next(one for one in (path, *path.parents) if one.exists())
         if os.access(place, os.W_OK):
             yield Check("log", "ok", f"{path} can be written.")
         else:
@@ -407,7 +397,3 @@ def _size(path: Path) -> int:
 
 def _kind(path: Path) -> str:
     return filesystem_type(path) or "file system unknown"
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in path.parents if parent.exists())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from resurgam.archive.sealing import ArchiveKeys
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.drills import Drill
+from resurgam.catalog.state import State
 from resurgam.errors import KeyRefused
 from resurgam.keys.age import parse_recipient
 from resurgam.operations.archive_keys import read_identities
-from resurgam.settings.model import Encryption
+from resurgam.operations.inventory import Inventory
+from resurgam.settings.model import Encryption, Settings
 
 
 def key_doubt(encryption: Encryption, drill: Drill | None, records: Sequence[BackupRecord]) -> str:
@@ -34,6 +37,28 @@ def key_doubt(encryption: Encryption, drill: Drill | None, records: Sequence[Bac
     if drill is not None and drill.outcome == "passed" and drill.backup in encrypted:
         return ""
     return "Archives are encrypted to recipients, and no identity that opens them was ever shown here."
+
+
+def encryption_findings(
+    settings: Settings, inventory: Callable[[], Inventory], state: Callable[[], State]
+) -> Iterator[tuple[Literal["ok", "warning", "problem"], str, str]]:
+    """What doctor says where archives are encrypted, and what to do about it. May run the user's command for the key.
+
+    `state` is not opened where that would create it.
+    """
+    encryption = settings.encryption
+    if encryption.kind is None:
+        return
+    opened = inventory()
+    if trouble := sealing_trouble(encryption, opened.keys):
+        yield "problem", f"Every backup fails: {trouble}", "docs/settings.md, Encryption"
+        return
+    drill = state().drills.last() if settings.backup_state_file.exists() else None
+    if doubt := key_doubt(encryption, drill, opened.records()):
+        yield "warning", doubt, "Set BACKUP_ENCRYPTION_IDENTITY_FILE for one `resurgam drill`, and unset it again."
+        return
+    by = "to recipients" if encryption.recipients else "by a passphrase; keep a copy of it off this machine"
+    yield "ok", f"New archives are encrypted ({encryption.kind}) {by}.", ""
 
 
 def sealing_trouble(encryption: Encryption, keys: ArchiveKeys) -> str:
