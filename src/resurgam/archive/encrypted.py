@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from resurgam.archive.age_file import AgeWriter
-from resurgam.archive.age_header import FILE_KEY, header_for_passphrase, header_for_recipients
+from resurgam.archive.age_header import FILE_KEY, header_for_passphrase, header_for_recipients, parse_header, unwrap
 from resurgam.archive.gpg import GpgWriter
 from resurgam.archive.sealing import Sealing
 from resurgam.archive.spool import Spool
@@ -74,6 +74,9 @@ def _sealer(fd: int, sealing: Sealing) -> Sealer:
         header = header_for_recipients(file_key, [parse_recipient(one) for one in sealing.recipients])
     elif keys.passphrase is not None:
         header = header_for_passphrase(file_key, keys.passphrase)
+        # Now, and not when the file is checked: it takes memory, of which a backup under way has less.
+        if unwrap(parse_header(header), keys.passphrase, ()) != file_key:
+            raise KeyRefused("The passphrase does not open what it has just encrypted; no backup was taken.")
     else:
         raise KeyRefused("Archives shall be encrypted, and there is no key to do it by.", "Set BACKUP_ENCRYPTION_KEY.")
-    return AgeWriter(fd, header, file_key, keys)
+    return AgeWriter(fd, header, file_key)
