@@ -24,6 +24,7 @@ _SUMMARY = {
     "condition": "good",
     "problem": "",
     "locations": ["local"],
+    "encryption": None,
 }
 _METADATA = {
     "backup_name": _NAME,
@@ -167,9 +168,10 @@ class Summary(BaseModel):
     size_bytes: int
     database_size_bytes: int | None
     sequence: int = Field(description="Orders backups; 0 for an archive that Resurgam did not make.")
-    condition: Literal["good", "foreign", "damaged"]
-    problem: str = Field(description="What is wrong with a damaged one.")
+    condition: Literal["good", "foreign", "sealed", "damaged"]
+    problem: str = Field(description="What is wrong with a damaged one; why a sealed one was not opened.")
     locations: list[Literal["local", "remote", "repository"]] = Field(description="The best copy first.")
+    encryption: Literal["age", "gpg"] | None = Field(description="How the best copy's archive is encrypted.")
 
 
 class Copy(BaseModel):
@@ -178,7 +180,7 @@ class Copy(BaseModel):
     location: Literal["local", "remote", "repository"]
     path: str
     size_mb: float
-    condition: Literal["good", "foreign", "damaged"]
+    condition: Literal["good", "foreign", "sealed", "damaged"]
     problem: str
 
 

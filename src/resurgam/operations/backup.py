@@ -189,7 +189,7 @@ def take(
     """
     inventory.refresh()
     name, taken_at = _free_name(application.name, inventory, clock)
-    sequence = max(inventory.catalog.next_sequence(), inventory.holdings.ever() + 1)
+    sequence = max(inventory.next_sequence(taken_at), inventory.holdings.ever() + 1)
     new = NewBackup(name, taken_at, sequence)
     path = application.server.environment.get("PATH")
     tools = find_clients(holder.info.server_version, pg_bin, path)
@@ -210,6 +210,9 @@ def take(
         held = draft.commit(metadata)
     agree = run.clocks_agree(held.stored_at)
     inventory.refresh()
+    # What was read back a moment ago need not be opened again, which may take a key that is not here.
+    if inventory.is_sealed(name, inventory.holdings.location):
+        inventory.learn(name, inventory.holdings.location, json.loads(metadata))
     return Taken(name, held.size, json.loads(metadata), captured.warnings, tuple(hooked.failures), agree)
 
 
@@ -319,13 +322,19 @@ def copy_to_remote(
             failures.append(error.message)
             break  # the next one would fail for the same reason, and each is tried again by the next run
     inventory.refresh()
+    for name in copied:  # each was compared with its original, byte by byte
+        if (metadata := inventory.catalog.metadata(name)) is not None and inventory.is_sealed(name, "remote"):
+            inventory.learn(name, "remote", metadata)
     return tuple(copied), tuple(failures)
 
 
 def _whole(copy: BackupCopy, record: BackupRecord) -> bool:
-    """Whether a remote copy needs no other. A foreign archive has no footer that would tell of a copy that was cut."""
-    longest = max(other.size for other in record.copies if other.condition == copy.condition)
-    return copy.condition == "good" or (copy.condition == "foreign" and copy.size == longest)
+    """Whether a remote copy needs no other. Foreign and sealed archives show no footer that would tell of a cut."""
+    alike = [other for other in record.copies if (other.condition, other.form) == (copy.condition, copy.form)]
+    if copy.condition == "sealed":
+        alike = [other for other in record.copies if other.form == copy.form]
+    longest = max(other.size for other in alike)
+    return copy.condition == "good" or (copy.condition in ("foreign", "sealed") and copy.size == longest)
 
 
 def _free_name(app_name: str, inventory: Inventory, clock: Clock) -> tuple[str, datetime]:

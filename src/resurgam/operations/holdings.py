@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from resurgam.archive.entry import Entry, Offer
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
-from resurgam.errors import NotFoundError, ResurgamError, StorageError
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
 from resurgam.operations.progress import Progress
 from resurgam.stores.listing import FoundArchive
 
@@ -148,12 +148,14 @@ class Holdings(Protocol):
 
 
 def described(opening: Callable[[], Archive]) -> Description:
-    """What a backup that `opening` opens says of itself, as `Holdings.describe` answers it."""
+    """What a backup that `opening` opens says of itself, as `Holdings.describe` answers it. KeyRefused passes."""
     try:
         with opening() as archive:
             return Description("foreign" if archive.foreign else "good", "", archive.metadata())
     except NotFoundError as error:
         raise FileNotFoundError(error.message) from None
+    except KeyRefused:
+        raise
     except ResurgamError as error:
         # What could not be read (a mount that stalled, a file of another user) may be whole.
         return Description("damaged", error.message, lasting=not isinstance(error, StorageError))

@@ -340,6 +340,12 @@ def kept_changed(view: View, limits: HealthLimits) -> Iterator[Reason]:
         yield Reason("kept_changed", "warning", message, hint)
 
 
+def key_unproven(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    if doubt := view.facts.key_doubt:
+        hint = "Set BACKUP_ENCRYPTION_IDENTITY_FILE for one `resurgam drill`, and unset it again."
+        yield Reason("key_unproven", "warning", doubt, hint)
+
+
 RULES: tuple[Rule, ...] = (
     troubles,
     setting_unavailable,
@@ -364,6 +370,7 @@ RULES: tuple[Rule, ...] = (
     grew,
     verify_old,
     drill_old,
+    key_unproven,
     kept_changed,
     channel_failing,
 )
