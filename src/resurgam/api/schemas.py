@@ -111,13 +111,15 @@ class RestoreStarted(Started):
 
 
 class CreatedBackup(BaseModel):
-    """A backup that was just taken. `degraded`: it is whole, and `failures` say what failed after it."""
+    """A backup that was just taken. `degraded`: it is whole, and `failures` say what failed after it. `added_bytes`:
+    what it made a repository larger by."""
 
     success: Literal[True]
     backup_name: str
     archive_path: str
     size_mb: float
     size_bytes: int
+    added_bytes: int | None = None
     seconds: float
     degraded: bool
     warnings: list[str]
@@ -138,6 +140,7 @@ class Created(BaseModel):
             "archive_path": _PATH,
             "size_mb": 45.3,
             "size_bytes": 47500493,
+            "added_bytes": None,
             "seconds": 3.2,
             "degraded": False,
             "warnings": [],

@@ -68,7 +68,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """A backup that is published. `failures` are what makes the run degraded; the backup itself is whole."""
+    """A backup that is published. `failures` are what makes the run degraded; the backup itself is whole.
+
+    `added`: bytes that it made a repository larger by.
+    """
 
     name: str
     archive_path: str
@@ -79,6 +82,7 @@ class BackupResult:
     copied: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     pruned: PruneResult = field(default_factory=lambda: PruneResult(False, ()))
+    added: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,6 +91,7 @@ class BackupResult:
             "archive_path": self.archive_path,
             "size_mb": megabytes(self.size),
             "size_bytes": self.size,
+            "added_bytes": self.added,
             "seconds": round(self.seconds, 3),
             "degraded": bool(self.failures),
             "warnings": list(self.warnings),
@@ -108,6 +113,7 @@ class Taken:
     warnings: tuple[str, ...]
     failures: tuple[str, ...]
     clocks_agree: bool
+    added: int | None = None
 
 
 def refuse_unavailable(names: tuple[str, ...]) -> None:
@@ -156,6 +162,7 @@ def back_up(
         copied=copied,
         failures=(*taken.failures, *failures, *pruned.errors, *refused),
         pruned=pruned,
+        added=taken.added,
     )
 
 
@@ -213,7 +220,8 @@ def take(
     # What was read back a moment ago need not be opened again, which may take a key that is not here.
     if inventory.is_sealed(name, inventory.holdings.location):
         inventory.learn(name, inventory.holdings.location, json.loads(metadata))
-    return Taken(name, held.size, json.loads(metadata), captured.warnings, tuple(hooked.failures), agree)
+    failures = tuple(hooked.failures)
+    return Taken(name, held.size, json.loads(metadata), captured.warnings, failures, agree, held.added)
 
 
 @dataclass(slots=True)

@@ -22,10 +22,14 @@ from resurgam.stores.listing import FoundArchive
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A backup that was committed: its size in bytes, and when, in seconds since 1970 by that place's own clock."""
+    """A backup that was committed: its size in bytes, and when, in seconds since 1970 by that place's own clock.
+
+    `added`: what it made the place larger by, where that is another figure.
+    """
 
     size: int
     stored_at: float
+    added: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,9 @@ class Holdings(Protocol):
 
         VerifyFailed says what is hurt and what is whole.
         """
+
+    def note_damage(self, name: str) -> None:
+        """After a verification that found a backup damaged: tell whoever writes here what of it counts as absent."""
 
     def place_of(self, name: str) -> str:
         """Where it lies, as users are told."""

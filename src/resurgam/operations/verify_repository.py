@@ -7,6 +7,7 @@ the packs, another one each day, is read as well. Full: all packs. What is found
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -154,6 +155,24 @@ def refuse_unsound(verdict: RepositoryVerdict) -> None:
         f"The repository is damaged. {' '.join(verdict.problems[:_NAMED])} {hurt} Whole: {_some(verdict.whole)}.",
         "Take a backup now: what still exists at its source is stored again. Restore from those that are whole.",
     )
+
+
+def note_damage(repository: Repository, backup: StoredBackup) -> None:
+    """Read every pack that a backup needs, and tell all writers what in them is damaged (docs/ordering.md, 64).
+
+    What of its list can't be read any more is left out.
+    """
+    found, packs = _Found(), set[bytes]()
+    chunks = [chunk for chunk, _ in backup.manifest.list_chunks()]
+    with suppress(DamagedError):
+        for body in bodies(repository.reader.blocks(backup.manifest.list_chunks())):
+            chunks += Record.decode(body).ids()
+    for chunk in chunks:
+        packs |= {place.pack for place in repository.index.locate(chunk)}
+    for pack, checked in ordered_map(lambda pack: (pack, _checked(repository, pack)), packs):
+        _take(repository, found, pack, checked)
+    _open_texts(repository, found)
+    _note(repository, found)
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -47,6 +47,11 @@ class RepositoryRun:
         self.writer = writer
         self.committed: bytes | None = None
 
+    @property
+    def added(self) -> int:
+        """Bytes of packs that this run has put."""
+        return self._packing.added
+
     def commit(self, about: About, metadata: bytes) -> bytes:
         """Put manifest and outcome; answers the manifest's id. The writer has finished.
 
