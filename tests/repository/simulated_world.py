@@ -40,13 +40,15 @@ class Machine:
 
 @dataclass(eq=False)
 class Actor:
-    """A process: `work` gets its store and its clock. `kill_at`, `pauses`: numbers of its store's calls."""
+    """A process: `work` gets its store and its clock. `kill_at`, `pauses`: numbers of its store's calls; `late_pauses`
+    count from the put of its manifest."""
 
     name: str
     machine: Machine
     work: Callable[[SimulatedStore, VirtualClock], object]
     kill_at: int | None = None
     pauses: dict[int, float] = field(default_factory=dict)
+    late_pauses: dict[int, float] = field(default_factory=dict)
     calls: int = 0
     wake: float = 0.0
     done: bool = False
@@ -115,6 +117,8 @@ class World:
         for at, happen in self.events:
             if at == self.calls:
                 happen()
+        if what.startswith("put manifests/"):
+            actor.pauses |= {actor.calls + at: pause for at, pause in actor.late_pauses.items()}
         self.log.append(f"{self.now:12.1f} {actor.name} {what}")
         if actor.calls - 1 == actor.kill_at:
             actor.dead = True
