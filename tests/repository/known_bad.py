@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from unittest import mock
 
 from resurgam.operations.collection_looks import Looks, used_by
-from resurgam.repository.index_reading import IndexReader, Listing
 from resurgam.repository.index_usage import Usage
-from resurgam.repository.layout import PACKS
 from resurgam.repository.repository import Standing
 from resurgam.repository.run import RepositoryRun
 from tests.repository.simulated_world import SimulatedStore
@@ -33,20 +30,6 @@ def _revival() -> Iterator[None]:
         return any(pack not in index.packs for pack in used)
 
     with mock.patch.object(RepositoryRun, "_doubtful", doubtful):
-        yield
-
-
-@contextmanager
-def _packs_before_tombstones() -> Iterator[None]:
-    """Packs are listed first (against 45)."""
-    real = IndexReader.listing
-
-    def listing(self: IndexReader, needed: Mapping[bytes, int]) -> Listing:
-        packs = self._listed(PACKS)
-        found = real(self, needed)
-        return replace(found, packs={**packs, **{one: found.packs[one] for one in needed if one in found.packs}})
-
-    with mock.patch.object(IndexReader, "listing", listing):
         yield
 
 
@@ -93,7 +76,6 @@ def _no_waiting() -> Iterator[None]:
 KNOWN_BAD = {
     "no second look": _no_second_look,
     "revival": _revival,
-    "packs before tombstones": _packs_before_tombstones,
     "manifests before tombstones": _manifests_before_tombstones,
     "outcome replaced": _outcome_replaced,
     "no waiting": _no_waiting,

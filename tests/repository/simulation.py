@@ -2,6 +2,7 @@
 
     PYTHONHASHSEED=0 python -m tests.repository.simulation FIRST LAST       # tells which seeds fail, and why
     PYTHONHASHSEED=0 python -m tests.repository.simulation --log SEED       # every call of that run
+    PYTHONHASHSEED=0 python -m tests.repository.simulation --bad NAME FIRST LAST    # of known_bad.py: the first failure
 
 After each run: who said that it was committed gives back every byte; the next backup and the next prune succeed
 unattended; and in the end a prune leaves what is referenced, and nothing else.
@@ -305,6 +306,15 @@ def main(arguments: list[str]) -> int:
         made = play(int(arguments[1]))
         print("\n".join([*made.world.log, made.problem]))
         return 1 if made.problem else 0
+    if arguments[0] == "--bad":
+        from tests.repository.known_bad import KNOWN_BAD
+
+        with KNOWN_BAD[arguments[1]]():
+            for seed in range(*map(int, arguments[2:])):
+                if problem := play(seed).problem:
+                    print(problem)
+                    return 1
+        return 0
     problems, told = play_all(range(*map(int, arguments)))
     print("\n".join([*problems, told]))
     return 1 if problems else 0

@@ -160,8 +160,8 @@ def collect(
     used = used_by(repository, standing)
     progress.phase("Removing packs")
     now, wait = stamp_now(store, clock), grace(running=busy or running(repository))
-    over = {pack for pack, stamp in doomed.items() if may_go(stamp, now, wait)}
-    going = [pack for pack in doomed if pack in over & used.packs.keys() and not used.live_bytes.get(pack)]
+    free = used.packs.keys() - _held(repository, used)
+    going = [pack for pack, stamp in doomed.items() if pack in free and may_go(stamp, now, wait)]
     freed = sum(used.packs[pack].size for pack in going)
     waiting = len(doomed.keys() & used.packs.keys()) - len(going)
     _delete(repository, sealer, going, written)
@@ -282,6 +282,17 @@ def _copy(packing: Packing, reader: ChunkReader, entries: list[PackEntry]) -> No
 def _batches(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
     for at in range(0, len(entries), 256):
         yield entries[at : at + 256]
+
+
+def _held(repository: Repository, used: Usage) -> set[bytes]:
+    """Packs that hold what is live, and those tombstoned ones that hold a chunk which lies in such packs only: another
+    prune may count it for another one of them."""
+    held = set(used.live_bytes)
+    for pack in used.live_bytes:
+        if used.packs[pack].tombstoned:
+            for entry in used.live_entries(pack):
+                held |= {place.pack for place in repository.index.locate(entry.chunk)}
+    return held
 
 
 def _delete(repository: Repository, sealer: Sealer, going: Iterable[bytes], written: frozenset[bytes]) -> None:
