@@ -1,7 +1,7 @@
 """`make bench`: every figure of docs/performance in one run, as a table with targets.
 
-BENCH_ARGS="--scale 0.1 --pairs 1" tries it out; `--only backup,restore,list,service,growth` chooses.
-`growth` takes its time: it compares the memory for a database of 1 GB with that for one of 10 GB.
+BENCH_ARGS="--scale 0.1 --pairs 1" tries it out; `--only backup,restore,swap,list,service,table,growth` chooses.
+The last two take their time: memory for one table of 5 GB, and for a database of 1 GB against one of 10 GB.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import backup, growth, listing, report, restore, service
+from bench import backup, growth, listing, report, restore, service, swap
 from bench.lab import Lab, open_lab
 from bench.measure import CommandFailed
 
+_PARTS = "of backup, restore, swap, list, service, table, growth"
 _CACHE = Path(__file__).parents[1] / ".cache" / "bench"
 
 
@@ -43,9 +44,15 @@ def main() -> int:
         if "service" in chosen:
             print(f"\nservice over {options.archives:,} archives", flush=True)
             lines += service.over_archives(options.cache, options.archives, options.pairs)
+        if "swap" in chosen:
+            print(f"\nswap and undo under load, {options.pairs} rounds", flush=True)
+            lines += swap.run(options.cache, options.pg, options.pairs)
         if "list" in chosen:
             print(f"\nlist and rebuild, {options.archives:,} archives", flush=True)
             lines += listing.run(options.cache, options.archives, options.pairs)
+        if "table" in chosen:
+            print("\nmemory for one table of 5 GB", flush=True)
+            lines += growth.one_table(options.cache, options.pg)
         if "growth" in chosen:
             print("\nmemory at 1 GB and at 10 GB", flush=True)
             lines += growth.run(options.cache, options.pg)
@@ -63,12 +70,14 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each, alternating (default 5)")
-    parser.add_argument("--peers", type=int, default=1, help="measurements of each peer, 0 for none (default 1)")
+    parser.add_argument(
+        "--peers", type=int, default=1, help="measurements of each peer of a backup; 0: no peers at all (default 1)"
+    )
     parser.add_argument(
         "--scale", type=float, default=1.0, help="the lab's size; 1 is a 675 MB dump and 448 MB of files"
     )
     parser.add_argument("--archives", type=int, default=10_000, help="archives for list and rebuild")
-    parser.add_argument("--only", default="backup,restore,list,service", help="backup, restore, list, service, growth")
+    parser.add_argument("--only", default="backup,restore,swap,list,service", help=_PARTS)
     parser.add_argument("--pg", type=int, default=16, help="PostgreSQL's major version (16 or 18)")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="where the lab is kept between runs")
     return parser.parse_args()

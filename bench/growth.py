@@ -1,4 +1,5 @@
-"""Memory that does not grow with the data: backup and restore of a database of 1 GB and of one of 10 GB."""
+"""Memory that does not grow with the data: backup and restore of a database of 1 GB and of one of 10 GB, or of one
+table of 5 GB."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _TABLES = 4
 
 def run(cache: Path, major: int, sizes: tuple[int, int] = (1, 10)) -> list[report.Line]:
     """Peak memory of both operations for both sizes; the larger may have 5 % more."""
-    peaks = [_measure(cache, major, gigabytes) for gigabytes in sizes]
+    peaks = [_measure(cache, major, gigabytes, _TABLES) for gigabytes in sizes]
     lines = []
     for index, what in enumerate(("backup", "restore")):
         small, large = peaks[0][index], peaks[1][index]
@@ -38,7 +39,16 @@ def run(cache: Path, major: int, sizes: tuple[int, int] = (1, 10)) -> list[repor
     return lines
 
 
-def _measure(cache: Path, major: int, gigabytes: int) -> tuple[int, int]:
+def one_table(cache: Path, major: int, gigabytes: int = 5) -> list[report.Line]:
+    """Peak memory of both operations for one table that large, whose rows are narrow: no more than 256 MB."""
+    backup, restore = _measure(cache, major, gigabytes, 1, "--check", "full")
+    return [
+        report.memory(f"backup of one table of {gigabytes} GB, peak memory", [backup], 256),
+        report.memory(f"restore --check full of one table of {gigabytes} GB, same", [restore], 256),
+    ]
+
+
+def _measure(cache: Path, major: int, gigabytes: int, tables: int, *options: str) -> tuple[int, int]:
     work = cache / "growth"
     shutil.rmtree(work, ignore_errors=True)
     (work / "backups").mkdir(parents=True)
@@ -47,10 +57,12 @@ def _measure(cache: Path, major: int, gigabytes: int) -> tuple[int, int]:
         with EmbeddedServer(major=major, settings={"max_wal_size": "8GB"}) as server:
             lab = Lab(server, work / "app", work / "none", work, 0, 0)
             lab.sql(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
-            rows = gigabytes * _ROWS_PER_GB // _TABLES
-            lab.sql(*[_CREATE.format(table=f"part{n}", rows=rows) for n in range(_TABLES)], database=DATABASE)
+            rows = gigabytes * _ROWS_PER_GB // tables
+            lab.sql(*[_CREATE.format(table=f"part{n}", rows=rows) for n in range(tables)], database=DATABASE)
             name, backup = make_backup(lab)
-            restore = measure.run([*RESURGAM, "restore", name, "--yes", "--only", "database"], lab.environment())
+            environment = {**lab.environment(), "RESTORE_SAFETY_BACKUP": "false"}
+            command = [*RESURGAM, "restore", name, "--yes", "--only", "database", *options]
+            restore = measure.run(command, environment)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f"  {gigabytes} GB: backup {backup.seconds:.0f} s, restore {restore.seconds:.0f} s", flush=True)

@@ -44,6 +44,8 @@ class Lab:
     def environment(self) -> dict[str, str]:
         """For `resurgam` (DB_*, APP_DIR, BACKUP_DIR) and for PostgreSQL's own tools (PG*)."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DB_", "BACKUP_"))}
+        # As installed, our modules are there as bytecode; compiling them takes 0.2 s of every run.
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
         host, port, password = self.server.host, str(self.server.port), self.server.password
         return kept | {
             "PATH": f"{self.server.bin}:{os.environ.get('PATH', os.defpath)}",

@@ -11,11 +11,17 @@ from bench import measure, report
 from bench.backup import RESURGAM
 from bench.lab import DATABASE, Lab
 
+_FORMS = ("c", "d")
+
 
 def run(lab: Lab, pairs: int, peers: int) -> list[report.Line]:
-    """Measure in pairs whose order alternates; every restore meets the live database, as in an accident."""
+    """Measure in rounds whose order alternates; every restore meets the live database, as in an accident."""
     name, _ = make_backup(lab)
     ours, plain, full, peaks = [], [], [], []
+    forms: dict[str, list[float]] = {form: [] for form in _FORMS if peers}
+    for form in forms:
+        measure.run(["pg_dump", f"-F{form}", "-d", DATABASE, "-f", _custom(lab, form)], lab.environment())
+    _psql(lab)  # not counted: the first of all meets memory that the system has yet to get
     for number in range(pairs):
         if number % 2:
             plain.append(_psql(lab))
@@ -27,17 +33,17 @@ def run(lab: Lab, pairs: int, peers: int) -> list[report.Line]:
         done = _restore(lab, name, "--check", "full")
         full.append(done.seconds)
         peaks.append(done.memory)
+        for form, times in forms.items():
+            times.append(_pg_restore(lab, form))
         said = f"ours {ours[-1]:.2f} s, with the whole fingerprint {full[-1]:.2f} s, psql {plain[-1]:.2f} s"
-        print(f"  pair {number + 1}: {said}", flush=True)
-    lines = [
+        others = "".join(f", pg_restore -F{form} {times[-1]:.2f} s" for form, times in forms.items())
+        print(f"  pair {number + 1}: {said}{others}", flush=True)
+    return [
         report.ratio("restore of the database / psql -X -q -f", ours, plain, 0.75),
         report.ratio("restore --check full / psql -X -q -f", full, plain, 1.0),
         report.memory("restore, peak memory of our processes", peaks, 256),
+        *(report.ratio(f"restore / pg_restore -j2 from -F{form}", ours, times, 1.0) for form, times in forms.items()),
     ]
-    for form in ("c", "d") if peers else ():
-        times = _pg_restore(lab, form, peers)
-        lines.append(report.ratio(f"restore / pg_restore -j2 from -F{form}", ours, times, 1.0))
-    return lines
 
 
 def make_backup(lab: Lab) -> tuple[str, measure.Run]:
@@ -75,12 +81,13 @@ def _psql(lab: Lab) -> float:
     return seconds
 
 
-def _pg_restore(lab: Lab, form: str, rounds: int) -> list[float]:
-    place: Path = lab.work / f"dump-{form}"
-    measure.run(["pg_dump", f"-F{form}", "-d", DATABASE, "-f", place], lab.environment())
-    times = []
-    for _ in range(rounds):
-        _fresh(lab)
-        times.append(measure.run(["pg_restore", "-j2", "-d", "other", place], lab.environment()).seconds)
-    lab.sql("DROP DATABASE other WITH (FORCE)")
-    return times
+def _custom(lab: Lab, form: str) -> Path:
+    return lab.work / f"dump-{form}"
+
+
+def _pg_restore(lab: Lab, form: str) -> float:
+    _fresh(lab)
+    command: list[str | Path] = ["pg_restore", "-j2", "-d", "other", _custom(lab, form)]
+    seconds = measure.run(command, lab.environment()).seconds
+    lab.sql("DROP DATABASE other WITH (FORCE)", "CHECKPOINT")
+    return seconds

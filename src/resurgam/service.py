@@ -16,18 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from resurgam.catalog.catalog import Catalog
 from resurgam.clock import Clock, SystemClock
 from resurgam.errors import ResurgamError
+from resurgam.jobs import ended as endings
 from resurgam.jobs.dead import see_to_the_dead
-from resurgam.jobs.ended import (
-    Ended,
-    backup_ended,
-    beside_ended,
-    delete_ended,
-    drill_ended,
-    prune_ended,
-    restore_ended,
-    verify_all_ended,
-    verify_ended,
-)
+from resurgam.jobs.ended import Ended
 from resurgam.jobs.kept import Keeping
 from resurgam.jobs.line import in_line
 from resurgam.jobs.recorded import Asked, Boundary
@@ -40,6 +31,7 @@ from resurgam.stores.folder import BackupFolder
 from resurgam.stores.mounted import RemoteFolder
 
 if TYPE_CHECKING:
+    from resurgam.archive.sealing import ArchiveKeys
     from resurgam.catalog.state import State
     from resurgam.jobs.announce import Announcer, Kept
     from resurgam.operations.backup import Application, BackupResult
@@ -47,6 +39,7 @@ if TYPE_CHECKING:
     from resurgam.operations.drill import DrillResult
     from resurgam.operations.health import Folders
     from resurgam.operations.listing import Listing
+    from resurgam.operations.repository_opening import RepositoryAccess
     from resurgam.operations.restore import Parts, RestorePlan, RestoreResult, Restoring, Wishes
     from resurgam.operations.restore_beside import BesideResult
     from resurgam.operations.restore_plan import BesidePlan
@@ -85,14 +78,14 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        state, inventory, holdings = (self.__dict__.pop(part, None) for part in ("state", "inventory", "holdings"))
-        if holdings is not None:
-            holdings.close()
+        state, inventory, repository = (self.__dict__.pop(part, None) for part in ("state", "inventory", "repository"))
+        if repository is not None:
+            repository.close()
         if state is not None:
             state.close()
         if inventory is not None:
             inventory.catalog.close()
-        for part in ("listing", "folders", "announcer"):  # they hold what is closed now
+        for part in ("holdings", "listing", "folders", "announcer"):  # they hold what is closed now
             self.__dict__.pop(part, None)
 
     # The parts
@@ -111,7 +104,22 @@ class Service:
     def holdings(self) -> Holdings:
         from resurgam.places import holdings_of
 
-        return holdings_of(self.settings, self.folder, self.environment, self.clock, read_all=self.read_all)
+        access = self.repository
+        return holdings_of(self.settings, self.folder, access, self.clock, self.keys, read_all=self.read_all)
+
+    @cached_property
+    def repository(self) -> RepositoryAccess | None:
+        """The way to the repository; None where backups are archives."""
+        from resurgam.places import repository_access_of
+
+        return repository_access_of(self.settings, self.environment, self.clock)
+
+    @cached_property
+    def keys(self) -> ArchiveKeys:
+        """What opens encrypted archives."""
+        from resurgam.operations.archive_keys import archive_keys_of
+
+        return archive_keys_of(self.settings, self.environment)
 
     @cached_property
     def remote(self) -> RemoteFolder | None:
@@ -123,7 +131,7 @@ class Service:
         return self._inventory(Catalog.open(self.settings.backup_dir / CATALOG_NAME))
 
     def _inventory(self, catalog: Catalog) -> Inventory:
-        return Inventory(self.folder, self.holdings, self.remote, catalog)
+        return Inventory(self.folder, self.holdings, self.remote, catalog, keys=self.keys)
 
     @cached_property
     def listing(self) -> Listing:
@@ -144,7 +152,12 @@ class Service:
     def folders(self) -> Folders:
         from resurgam.operations.health import Folders
 
-        return Folders(self.settings, lambda: self.listing)
+        access = self.repository
+        if access is None:
+            return Folders(self.settings, lambda: self.listing)
+        from resurgam.operations.doctor_repository import look_at
+
+        return Folders(self.settings, lambda: self.listing, repository=lambda: look_at(access))
 
     @cached_property
     def state(self) -> State:
@@ -204,7 +217,7 @@ class Service:
             parts = (self.application, self.inventory, self.retention, self.state)
             return back_up_by(self.settings, *parts, self.clock, progress)
 
-        result = self._recorded("backup", self.settings.app_name, self._in_line(run, wait), backup_ended)
+        result = self._recorded("backup", self.settings.app_name, self._in_line(run, wait), endings.backup_ended)
         if not self.settings.drills.each_backup:
             return result
         from resurgam.operations.drill import drilled
@@ -219,7 +232,7 @@ class Service:
     def show(self, name: str) -> dict[str, Any]:
         """One backup: the manual's fields, its copies, its metadata."""
         self.inventory.refresh()
-        return self.inventory.details(self.inventory.find(name))
+        return self.inventory.details(self.inventory.looked_at(self.inventory.find(name)))
 
     def verify(self, name: str, *, full: bool = True) -> VerifyResult:
         """Check every byte of a backup's best copy; not `full`, of one in a repository, its structure and a share."""
@@ -231,7 +244,7 @@ class Service:
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)  # a folder on a read-only disk can be verified too, without a record of it
-        return self._recorded("verify", name, run, verify_ended)
+        return self._recorded("verify", name, run, endings.verify_ended)
 
     def verify_all(self, *, full: bool = True) -> VerifyAllResult:
         """The same of every backup, the newest first. VerifyFailed names all that are not sound."""
@@ -242,12 +255,12 @@ class Service:
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)
-        return self._recorded("verify", "all", run, verify_all_ended)
+        return self._recorded("verify", "all", run, endings.verify_all_ended)
 
     def restore(self, name: str, parts: Parts, wishes: Wishes | None = None, *, wait: bool = False) -> RestoreResult:
         """Restore beside the live side, check, swap."""
         run = self._in_line(lambda progress: self._restoring(progress).restore(name, parts, wishes), wait)
-        return self._recorded("restore", name, run, restore_ended)
+        return self._recorded("restore", name, run, endings.restore_ended)
 
     def plan_restore(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
         """What a restore would do, how long it should take, and what stands in its way; nothing is touched."""
@@ -258,7 +271,7 @@ class Service:
         from resurgam.operations.restore_beside import restore_beside
 
         run = self._in_line(lambda progress: restore_beside(self._restoring(progress), name, wishes), wait)
-        return self._recorded("restore", name, run, beside_ended)
+        return self._recorded("restore", name, run, endings.beside_ended)
 
     def plan_beside(self, name: str, wishes: Wishes) -> BesidePlan:
         """What that would make, and what stands in its way; nothing is touched."""
@@ -270,13 +283,15 @@ class Service:
         """Restore a backup, the newest good one unless named, where nobody is harmed, and judge the copy."""
         from resurgam.catalog.audit import Actor
         from resurgam.operations.drill import drilling_of
+        from resurgam.places import escrowed_kit
 
         def run(progress: Progress) -> DrillResult:
             actor = Actor(self.asked.actor, None, self.asked.origin)
             parts = (self.application, self.inventory, self.state)
-            return drilling_of(self.settings, *parts, actor, self.clock, progress).drill(name)
+            prove = escrowed_kit(self.settings, self.repository)
+            return drilling_of(self.settings, *parts, actor, self.clock, progress, prove).drill(name)
 
-        return self._recorded("drill", name or self.settings.app_name, run, drill_ended)
+        return self._recorded("drill", name or self.settings.app_name, run, endings.drill_ended)
 
     def delete(self, name: str, *, local_only: bool = False, dry_run: bool = False) -> DeleteResult:
         """Delete a backup everywhere, or its local copy alone."""
@@ -288,25 +303,23 @@ class Service:
 
         if dry_run:
             return run(self.progress)
-        return self._recorded("delete", name, run, delete_ended)
+        return self._recorded("delete", name, run, endings.delete_ended)
 
     def prune(self, *, dry_run: bool = False, accept: bool = False, wait: bool = False) -> PruneResult:
         """Delete what retention no longer keeps; with `accept` although a backup looked suspicious."""
         from resurgam.operations.clocks import clocks_agree
-        from resurgam.operations.retention import prune
+        from resurgam.operations.retention import prune_and_collect
 
         def run(progress: Progress) -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
                 agree = clocks_agree(self.clock, self.holdings.time, self.server)
                 parts = (self.inventory, self.retention, self.state, self.clock.now())
-                pruned = prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
-                collected = self.holdings.collect(progress, dry_run=dry_run, accept=accept)
-                return replace(pruned, collected=collected)
+                return prune_and_collect(*parts, progress, clocks_agree=agree, dry_run=dry_run, accept=accept)
 
         if dry_run:
             return run(self.progress)
-        return self._recorded("prune", self.settings.app_name, self._in_line(run, wait), prune_ended)
+        return self._recorded("prune", self.settings.app_name, self._in_line(run, wait), endings.prune_ended)
 
     def pin(self, name: str, *, remove: bool = False) -> str:
         """Keep a backup whatever retention says, or no longer; answers its name."""

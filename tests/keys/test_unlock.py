@@ -51,6 +51,7 @@ def test_every_way_opens_it(tmp_path: Path) -> None:
         Unlocking(passphrase=PASSPHRASE),
         command("printf 'correct horse battery\\nand more\\n'"),
         command("printf 'correct horse battery'"),
+        command("echo a warning >&2; echo correct horse battery"),
         Unlocking(identity_file=tmp_path / "identity"),
         Unlocking(kit_file=tmp_path / "kit.txt"),
     ]

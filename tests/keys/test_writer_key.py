@@ -93,6 +93,8 @@ def test_an_older_or_foreign_ring_is_refused() -> None:
     rotated, _ = unlock_by_identity(opened.ring, ops).rotate(WHEN)
     with pytest.raises(RepositoryError, match="an older one was put in its place"):
         with_newest_epoch(writer_key(rotated), opened.ring)
+    with pytest.raises(RepositoryError, match="generation is 2, and this writer key knows 3"):
+        with_newest_epoch(writer_key(opened.remove("ops")), opened.ring)
     with pytest.raises(RepositoryError, match="and this is ffff"):
         with_newest_epoch(writer_key(opened), create_ring(b"\xff" * 16, WHEN, PASSPHRASE).ring)
 

@@ -7,19 +7,39 @@ from contextlib import AbstractContextManager
 import pytest
 
 from resurgam.clock import SystemClock
-from resurgam.errors import CollectionRefused, NotFoundError
-from resurgam.operations.collection import CollectionResult, Limits, collect
+from resurgam.errors import CollectionRefused, KeyRefused, NotFoundError
+from resurgam.keys.secrets import Secrets, full_secrets, new_private_key
+from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.progress import Silent
+from resurgam.operations.reencryption import outdated_bytes
+from resurgam.operations.repair import repair
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import RepositoryRun, backing_up
-from tests.repository.scenes import Files, contents, new_repository, reopened, sample_dump, sample_files, stored, take
+from tests.repository.scenes import (
+    PRIVATE,
+    ROOT,
+    START,
+    Files,
+    contents,
+    new_repository,
+    reopened,
+    sample_dump,
+    sample_files,
+    stored,
+    take,
+)
 
 ACCEPT = Limits(accept=True)
 
 
-def prune(repository: Repository, limits: Limits = ACCEPT, *, dry_run: bool = False) -> CollectionResult:
-    options = {"clock": SystemClock(), "progress": Silent(), "dry_run": dry_run, "pack_size": 1 << 20}
-    return collect(reopened(repository), limits, **options)  # type: ignore[arg-type]
+def prune(repository: Repository, limits: Limits = ACCEPT) -> CollectionResult:
+    return collect(reopened(repository), limits, clock=SystemClock(), progress=Silent(), pack_size=1 << 20)
+
+
+def planned(repository: Repository, *doomed: bytes, limits: Limits = ACCEPT, refuse: bool = True) -> CollectionResult:
+    return foresee(
+        reopened(repository), limits, frozenset(doomed), clock=SystemClock(), progress=Silent(), refuse=refuse
+    )
 
 
 def bytes_of(repository: Repository) -> int:
@@ -27,7 +47,7 @@ def bytes_of(repository: Repository) -> int:
 
 
 def running(repository: Repository) -> AbstractContextManager[RepositoryRun]:
-    return backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None)
+    return backing_up(repository, "app_backup_20270101_000000", "app", mtime_ns=0, now_ns=0, last=None)
 
 
 def three_backups() -> tuple[Repository, Files, list[bytes]]:
@@ -53,13 +73,13 @@ def test_nothing_is_removed_while_everything_is_needed() -> None:
 def test_a_deleted_backup_gives_back_what_only_it_needed() -> None:
     repository, files, made = three_backups()
     before = bytes_of(repository)
+    plan = planned(repository, made[0]).plan
     reopened(repository).delete([made[0]])
     with pytest.raises(NotFoundError):
         reopened(repository).delete([made[0]])
-    planned = prune(repository, dry_run=True)
     assert bytes_of(repository) == before
     result = prune(repository)
-    assert result.plan.freed == planned.plan.freed
+    assert result.plan.freed == plan.freed
     assert bytes_of(repository) < before - 1_000_000
     assert {one.id for one in reopened(repository).backups()[0]} == set(made[1:])
     for day, one in enumerate(made[1:], 1):
@@ -72,6 +92,10 @@ def test_a_deleted_backup_gives_back_what_only_it_needed() -> None:
 def test_58_a_prune_that_frees_most_asks_first() -> None:
     repository, _, made = three_backups()
     before = bytes_of(repository)
+    with pytest.raises(CollectionRefused, match="more than 50 %"):
+        planned(repository, *made[:2], limits=Limits())
+    assert planned(repository, made[0], limits=Limits()).plan.freed  # one that makes room is no accident
+    assert planned(repository, *made, limits=Limits(), refuse=False).plan.freed
     reopened(repository).delete(made)
     with pytest.raises(CollectionRefused, match="more than 50 %"):
         prune(repository, Limits())
@@ -115,7 +139,7 @@ def test_60_what_dead_runs_left_is_swept() -> None:
     clean = {one.key for one in repository.store.list()}
     with (
         pytest.raises(KeyError),
-        backing_up(repository, "app_backup_20270101_000000", mtime_ns=0, now_ns=0, last=None) as run,
+        backing_up(repository, "app_backup_20270101_000000", "app", mtime_ns=0, now_ns=0, last=None) as run,
     ):
         for offer in sample_files(7, 30).offers():
             run.writer.offer(offer)
@@ -145,3 +169,50 @@ def test_57_a_lost_outcome_does_not_make_a_backup_an_unfinished_one() -> None:
     with pytest.raises(CollectionRefused, match=f"outcome {made[0].hex()}"):
         prune(repository)
     assert {one.key for one in repository.store.list()} == before
+
+
+def test_66_after_a_rotation_everything_is_sealed_to_the_new_epoch() -> None:
+    repository, files, made = three_backups()
+    second = new_private_key()
+
+    def rotated(name: bytes) -> Secrets:
+        return full_secrets(ROOT, name, {1: PRIVATE, 2: second})
+
+    def newest_only(name: bytes) -> Secrets:
+        return full_secrets(ROOT, name, {2: second})
+
+    assert outdated_bytes(reopened(repository, rotated)) == bytes_of(repository)
+    with pytest.raises(KeyRefused):
+        reopened(repository, newest_only).manifest(made[0])
+    options = {"clock": SystemClock(), "progress": Silent(), "pack_size": 1 << 20}
+    collect(reopened(repository, rotated), ACCEPT, **options)  # type: ignore[arg-type]
+    assert outdated_bytes(reopened(repository, rotated)) == 0
+    alone = reopened(repository, newest_only)
+    backups, unreadable = alone.backups()
+    assert len(backups) == 3 and not unreadable
+    for one in backups:
+        with alone.open_backup(one) as backup:
+            found = {entry.path: b"".join(blocks) for entry, blocks in backup.walk()}
+        assert found[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"]
+    assert collect(reopened(repository, rotated), ACCEPT, **options).deleted_packs == 0  # type: ignore[arg-type]
+
+
+def test_repair_settles_what_is_lost_and_puts_again_what_can_be() -> None:
+    repository, files = new_repository(), sample_files(count=50)
+    made = [take(repository, day, files) for day in range(3)]
+    repository.store.delete(f"outcomes/{made[0].hex()}")
+    victim = max(repository.index.packs, key=lambda pack: repository.index.packs[pack].size)
+    repository.store.delete(f"packs/{victim.hex()[:2]}/{victim.hex()}")
+    options = {"heal_keys": tuple, "today": START, "progress": Silent()}
+    before = {one.key for one in repository.store.list()}
+    before_it = repair(reopened(repository), dry_run=True, **options)  # type: ignore[arg-type]
+    assert {one.key for one in repository.store.list()} == before
+    done = repair(reopened(repository), **options)  # type: ignore[arg-type]
+    assert set(before_it.lost) <= set(done.lost) and len(done.lost) == 2
+    assert {one.id for one in reopened(repository).backups()[0]} == set(made)
+    assert len(done.hurt) == 3  # the scan is in all of them
+    take(reopened(repository), 4, files)  # it still exists at its source
+    assert not repair(reopened(repository), **options).hurt  # type: ignore[arg-type]
+    prune(repository)
+    scan = b"files/u/scan.bin"
+    assert all(contents(reopened(repository), one)[scan] == files.content[scan] for one in made)

@@ -99,7 +99,8 @@ def test_what_is_hurt_and_what_is_whole_is_said_and_the_next_backup_heals() -> N
     first = take(repository, 0, files, sample_dump(1, 2 << 20), pack_size=1 << 18)
     before = set(repository.index.packs)
     second = take(repository, 1, files, sample_dump(2, 2 << 20), last=stored(repository, first), pack_size=1 << 18)
-    victim = next(pack for pack in reopened(repository).index.packs if pack not in before)
+    packs = reopened(repository).index.packs
+    victim = max((pack for pack in packs if pack not in before), key=lambda pack: packs[pack].size)
     key = f"packs/{victim.hex()[:2]}/{victim.hex()}"
     objects = objects_of(repository)
     data, at = objects[key]

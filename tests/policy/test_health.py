@@ -14,7 +14,16 @@ from resurgam.catalog.drills import Drill, DrillOutcome
 from resurgam.catalog.jobs import Outcome
 from resurgam.operations.inventory import megabytes
 from resurgam.policy.health import HealthFacts, HealthLimits, assess
-from resurgam.policy.health_facts import ClockJump, Disk, KeptAside, RemoteFacts, Running, ScheduleFacts, Trouble
+from resurgam.policy.health_facts import (
+    ClockJump,
+    Disk,
+    KeptAside,
+    RemoteFacts,
+    RepositoryFacts,
+    Running,
+    ScheduleFacts,
+    Trouble,
+)
 from tests.policy.health_scenes import LIMITS, MB, NOW, ago, backup, daily, found, judged, run, well
 
 MANUAL = (
@@ -185,6 +194,28 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
     ),
     ("a channel fails", {"channels_failing": ("slack",)}, {"channel_failing": "warning"}),
     ("a restore died", {"unfinished_restores": ("20261123_1",)}, {"restore_unfinished": "critical"}),
+    ("a repository without a kit", {"repository": RepositoryFacts("/r")}, {}),
+    ("a kit that nobody proved", {"repository": RepositoryFacts("/r", "unproven")}, {"kit_unproven": "critical"}),
+    ("a proven kit", {"repository": RepositoryFacts("/r", "proven", ago(days=1))}, {}),
+    (
+        "a manifest does not open",
+        {"repository": RepositoryFacts("/r", troubles=("One.", "Another."))},
+        {"repository_trouble": "warning"},
+    ),
+    (
+        "a write-only host lists nothing",
+        {
+            "repository": RepositoryFacts("/r", troubles=("It reads none.",), writes_only=True),
+            "backups": (),
+            "last_success": {"backup": run("ok", ago(hours=1))},
+        },
+        {},
+    ),
+    (
+        "a write-only host that took none",
+        {"repository": RepositoryFacts("/r", writes_only=True), "backups": (), "last_success": {}},
+        {"no_backup": "critical"},
+    ),
     ("a feature is missing", {"unavailable": ("BACKUP_ENCRYPTION",)}, {"setting_unavailable": "critical"}),
     ("the state is broken", {"troubles": (Trouble("state_unreadable", "x.", ""),)}, {"state_unreadable": "critical"}),
     (

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from resurgam.errors import DamagedError, RestoreFailed
+from resurgam.postgres import loadplan
 from resurgam.postgres.embedded import EmbeddedServer
 from resurgam.postgres.loadcheck import read_facts
 from resurgam.postgres.loader import LoadOptions, load
@@ -31,6 +32,22 @@ VECTOR = """CREATE EXTENSION vector;
 CREATE TABLE app.embedded (id int PRIMARY KEY, e vector(3));
 INSERT INTO app.embedded SELECT i, ARRAY[i, 1, 2]::vector FROM generate_series(1, 50) i;
 CREATE INDEX ON app.embedded USING hnsw (e vector_l2_ops);
+"""
+
+
+KEYS = """
+CREATE SCHEMA keys;
+CREATE TABLE keys.parent (id int PRIMARY KEY, "Odd" int UNIQUE, code text, made date UNIQUE DEFERRABLE);
+COMMENT ON CONSTRAINT parent_pkey ON keys.parent IS 'its key';
+ALTER TABLE keys.parent ADD CONSTRAINT "By Code" UNIQUE (code, id), ADD UNIQUE (id) INCLUDE (code);
+ALTER TABLE keys.parent CLUSTER ON "By Code";
+ALTER TABLE keys.parent REPLICA IDENTITY USING INDEX parent_pkey;
+CREATE TABLE keys.child (PRIMARY KEY (id), own int UNIQUE WITH (fillfactor = 50)) INHERITS (keys.parent);
+CREATE TABLE keys.other (id int REFERENCES keys.parent, code text,
+    FOREIGN KEY (code, id) REFERENCES keys.parent (code, id));
+CREATE INDEX ON keys.parent (made);
+INSERT INTO keys.parent SELECT n, n, n::text, date '2026-01-01' + n FROM generate_series(1, 500) n;
+INSERT INTO keys.other SELECT n, n::text FROM generate_series(1, 500) n;
 """
 
 
@@ -73,6 +90,18 @@ def test_a_nasty_database_comes_back(
         # Table by table: the same rows, in the same order.
         assert normal(pg_dump(pg, target.name, "--data-only")) == normal(pg_dump(pg, database.name, "--data-only"))
     assert count_sessions(pg, target.name) == 0
+
+
+@pytest.mark.parametrize("options", [("-v",), ("--load-via-partition-root",)], ids=["verbose", "root"])
+def test_keys_that_are_made_of_their_indexes_are_the_same_keys(
+    pg: EmbeddedServer, database: Database, target: Database, options: tuple[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loadplan, "_LARGE", 0)  # as if every table were large
+    fill(pg, database.name, KEYS)
+    nasty_database(database)
+    dump = pg_dump(pg, database.name, *options)
+    load_into(pg, target.name, dump)
+    assert normal(pg_dump(pg, target.name, *options)) == normal(dump)
 
 
 @pytest.mark.parametrize("connections", [1, 4])

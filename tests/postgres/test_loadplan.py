@@ -33,3 +33,17 @@ def test_where_the_partitioned_tables_are_not_known_all_keys_are_added_as_they_s
         b"CREATE TABLE IF NOT EXISTS s.more (id int) PARTITION BY HASH (id);\n",
     ):
         assert kinds(TABLES + statement + KEY % (b"a", 1, b"b")) == [JobKind.FOREIGN_KEY]
+
+
+def test_keys_of_large_tables_are_built_as_indexes_beside_the_others() -> None:
+    rows = b"COPY s.%s (id) FROM stdin;\n" + b"1234567\n" * 200_000 + b"\\.\n"
+    key = b"ALTER TABLE ONLY s.%s ADD CONSTRAINT k PRIMARY KEY (%s);\n"
+    two = [JobKind.DATA, JobKind.INDEX, JobKind.KEY]
+    assert kinds(TABLES + rows % b"a" + key % (b"a", b"id")) == two
+    (group,) = (
+        s for s in plan(scan(TABLES + rows % b"a" + key % (b"a", b"id")), lambda _: False) if isinstance(s, Group)
+    )
+    assert [job.needs for job in group.jobs] == [set(), {0}, {0, 1}]
+    for table, columns in ((b"parts", b"id"), (b"a", b'"Id"'), (b"a", b"id) INCLUDE (more"), (b"b", b"id")):
+        data = rows % (b"a" if table == b"b" else table)
+        assert kinds(TABLES + data + key % (table, columns)) == [JobKind.DATA, JobKind.KEY]

@@ -92,7 +92,7 @@ def take(
     now_ns = int(taken_at.timestamp()) * 1_000_000_000
     metadata = b'{"backup_name": "%s"}' % name.encode()
     options = {"mtime_ns": now_ns, "now_ns": now_ns, "last": last, "pack_size": pack_size, "read_all": read_all}
-    with backing_up(repository, name, **options) as run:  # type: ignore[arg-type]
+    with backing_up(repository, name, "app", **options) as run:  # type: ignore[arg-type]
         run.writer.add(Entry(b"config", Kind.FOLDER, 0o755, mtime_ns=now_ns))
         run.writer.add(Entry(b"config/app.py", Kind.FILE, 0o600, mtime_ns=5, size=7), [b"x = 1\n\n"])
         run.writer.add_late(Entry(b"database.sql", Kind.FILE, 0o600, mtime_ns=now_ns), _blocks(dump))

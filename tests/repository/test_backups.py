@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import pytest
 
 from resurgam.archive.entry import Kind
 from resurgam.archive.opening import open_archive
-from resurgam.errors import DamagedError
+from resurgam.errors import DamagedError, KeyRefused
+from resurgam.repository.reading import ChunkReader
+from resurgam.repository.repository import Repository
 from tests.repository.scenes import (
     START,
     contents,
@@ -152,3 +156,58 @@ def test_any_stretch_of_the_stream_can_be_read_alone() -> None:
     assert len(whole) == backup.stream
     for offset in range(0, backup.stream, 77_777):
         assert b"".join(backup.read(offset, 5000)) == whole[offset : offset + 5000]
+
+
+def write_only(repository: Repository) -> Repository:
+    """The same repository as a write-only host opens it, with a cache of its own."""
+    full = repository.keys
+    keys = replace(full, auth_full=None, ring=None, private={})
+    return Repository(repository.store, keys, Path(tempfile.mkdtemp()))
+
+
+def test_5_a_write_only_host_adds_backups_and_reads_none() -> None:
+    repository, files = new_repository(), sample_files(count=60)
+    host = write_only(repository)
+    first = take(host, 0, files, sample_dump())
+    assert contents(reopened(repository), first)[b"database.sql"] == sample_dump()
+    other = write_only(repository)
+    with pytest.raises(KeyRefused):
+        other.manifest(first)
+    reader = ChunkReader(other.store, other.opener, other.index)
+    for pack in other.index.packs:
+        entry = other.index.entries_of(pack)[0]
+        with pytest.raises(KeyRefused):
+            reader.chunks([(entry.chunk, entry.length)])
+
+
+def test_20_a_write_only_host_knows_its_own_files_and_deduplicates() -> None:
+    repository, files = new_repository(), sample_files(count=60)
+    host = write_only(repository)
+    take(host, 0, files, sample_dump())
+    before = sum(one.size for one in host.store.list("packs/"))
+    files.read.clear()
+    second = take(Repository(host.store, host.keys, host.cache), 1, files, sample_dump())
+    assert files.read == []
+    assert sum(one.size for one in host.store.list("packs/")) - before < before / 50
+    assert contents(reopened(repository), second)[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"]
+
+
+def test_17_what_a_write_only_host_wrote_is_reused_by_others_once_it_was_verified() -> None:
+    repository, files = new_repository(), sample_files(count=10)
+    take(write_only(repository), 0, files)
+    first = stored(reopened(repository), take(reopened(repository), 1, files))
+    assert first.manifest.head.added > 3 << 20  # all of it was stored again
+    assert contents(reopened(repository), first.id)[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"]
+
+
+def test_an_own_list_that_somebody_changed_is_not_used(tmp_path: Path) -> None:
+    repository, files = new_repository(), sample_files(count=20)
+    kept = Repository(repository.store, repository.keys, tmp_path)
+    first = stored(kept, take(kept, 0, files))
+    path = tmp_path / "app.list"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    files.read.clear()
+    take(kept, 1, files, last=first)
+    assert files.read == []  # the repository's own list was taken instead

@@ -236,6 +236,18 @@ class KeptShown(BaseModel):
     problem: str
 
 
+class RepositoryShown(BaseModel):
+    """The repository: bytes of its packs, and of those that the next prune removes; its recovery kit."""
+
+    url: str
+    size_bytes: int
+    waiting_bytes: int
+    free_bytes: int | None
+    recovery_kit: Literal["none", "unproven", "proven"]
+    kit_proven_at: str | None
+    writes_only: bool
+
+
 class Health(BaseModel):
     """The manual's health answer, with the reasons of its status."""
 
@@ -266,6 +278,7 @@ class Health(BaseModel):
             "runs_30_days": 30,
         },
         disk={"free_bytes": 48318382080, "total_bytes": 107374182400},
+        repository=None,
         rpo_seconds=9000.0,
         last_run={
             "job_id": 11,
@@ -299,6 +312,7 @@ class Health(BaseModel):
     checked_at: str
     trend: TrendShown
     disk: DiskShown | None
+    repository: RepositoryShown | None
     rpo_seconds: float | None
     last_run: LastRun | None
     last_success_at: str | None

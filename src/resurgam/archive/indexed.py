@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 
 from blake3 import blake3
 
@@ -56,8 +56,11 @@ class IndexedBackup(ABC):
         """Where the content of backup_metadata.json begins in the tar stream, a chunk's start, and its length."""
 
     @abstractmethod
-    def open_chunks(self, first: int, last: int) -> bytes:
-        """The bytes of the chunks from `first` up to `last`, which is excluded, each checked; called by any thread."""
+    def open_chunks(self, first: int, last: int) -> list[bytes]:
+        """The bytes of the chunks from `first` up to `last`, which is excluded, each checked; called by any thread.
+
+        Joining them would copy everything once more, while other threads wait.
+        """
 
     def entries(self) -> Iterator[Entry]:
         """Every entry below the top folder, by the index alone; names are checked."""
@@ -139,7 +142,7 @@ class IndexedBackup(ABC):
             if len(batches) < 2
             else ordered_map(self._open_batch, self._batches(offset, offset + length))
         )
-        for data in pieces:
+        for data in chain.from_iterable(pieces):
             piece = data[skip : skip + length] if skip or len(data) > length else data
             skip = 0
             length -= len(piece)
@@ -161,7 +164,7 @@ class IndexedBackup(ABC):
             yield first, last
             first = last
 
-    def _open_batch(self, batch: tuple[int, int]) -> bytes:
+    def _open_batch(self, batch: tuple[int, int]) -> list[bytes]:
         return self.open_chunks(*batch)
 
     def _indexed(self) -> Iterator[IndexedEntry]:

@@ -16,7 +16,7 @@ from resurgam.archive.footer import LENGTH, Footer
 from resurgam.archive.headers import padding
 from resurgam.archive.index import DIGEST, Index
 from resurgam.archive.indexed import IndexedBackup
-from resurgam.archive.stored import StoredFile
+from resurgam.archive.stored import ArchiveFile
 from resurgam.errors import DamagedError
 from resurgam.pipeline.codec import InflateError, open_member, stored_check, stream_members
 
@@ -24,7 +24,7 @@ from resurgam.pipeline.codec import InflateError, open_member, stored_check, str
 class NativeArchive(IndexedBackup):
     """One archive of ours, open for reading. DamagedError as soon as something does not fit."""
 
-    def __init__(self, file: StoredFile, name: str) -> None:
+    def __init__(self, file: ArchiveFile, name: str) -> None:
         super().__init__(name)
         self.place, self.size = str(file.path), file.size
         self._file = file
@@ -87,7 +87,7 @@ class NativeArchive(IndexedBackup):
     def _stored_starts(self) -> array[int]:
         return array("Q", accumulate(self.index.chunk_stored, initial=0))
 
-    def open_chunks(self, first: int, last: int) -> bytes:
+    def open_chunks(self, first: int, last: int) -> list[bytes]:
         index, position = self.index, 0
         offset = self._stored_starts[first]
         stored = memoryview(self._file.read(offset, self._stored_starts[last] - offset))
@@ -101,7 +101,7 @@ class NativeArchive(IndexedBackup):
                 raise _changed(offset + position)
             position += len(member)
             chunks.append(data)
-        return b"".join(chunks)
+        return chunks
 
     def _checked(self, offset: int, length: int, digest: bytes, what: str) -> bytes:
         stored = self._file.read(offset, length)

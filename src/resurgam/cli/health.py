@@ -32,6 +32,13 @@ def _text(answer: dict[str, Any]) -> str:
     return "\n".join(map(printable, [*lines, "", *columns(("FIGURE", ""), _figures(answer)).splitlines()[1:]]))
 
 
+_KITS = {
+    "none": "none was made: the passphrase alone opens the repository",
+    "unproven": "never proven",
+    "proven": "proven",
+}
+
+
 def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
     newest, trend, disk, last = (answer[key] for key in ("most_recent_backup", "trend", "disk", "last_run"))
     total = f"{count_text(answer['total_backups'], 'backup')}, {_mb(answer['total_size_mb'])}"
@@ -57,6 +64,9 @@ def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
     if disk:
         share = disk["free_bytes"] / disk["total_bytes"] if disk["total_bytes"] else 0
         rows.append(("free", f"{size_text(disk['free_bytes'])} ({share:.0%})"))
+    if repository := answer["repository"]:
+        held = f"{size_text(repository['size_bytes'])} in {repository['url']}"
+        rows += [("repository", held), ("recovery kit", _KITS[repository["recovery_kit"]])]
     if trend["projected_days_until_full"] is not None:
         rows.append(("full in", f"{trend['projected_days_until_full']:g} days, if it goes on like this"))
     if answer["running_job_id"] is not None:

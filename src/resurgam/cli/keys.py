@@ -41,11 +41,7 @@ def key_access(face: Face) -> Iterator[KeyAccess]:
     from resurgam import readiness
 
     with face.service() as service:
-        repository = readiness.repository(service)
-        try:
-            yield repository.keys()
-        finally:
-            repository.close()
+        yield readiness.repository(service).keys()
 
 
 @app.command("list")

@@ -15,8 +15,10 @@ from typing import Any
 
 from resurgam.clock import Clock
 from resurgam.errors import CollectionRefused, DamagedError, ObjectExists
-from resurgam.operations.collection_looks import Looks, listed_indexes, used_by
+from resurgam.operations.collection_looks import Looks, used_by
+from resurgam.operations.losses import listed_indexes
 from resurgam.operations.progress import Progress
+from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
 from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
 from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_usage import Usage
@@ -46,7 +48,6 @@ from resurgam.repository.tombstones import put_tombstones, read_tombstones, stam
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
-_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,48 @@ class CollectionResult:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`share`: percent of the repository's bytes that may go unasked; `accept`: somebody was asked.
-    `remembered`: manifests that this machine has seen committed and not deleted."""
+    """`share`: percent of the repository's bytes, and of its backups, that may go unasked; `accept`: somebody was
+    asked. `remembered`: manifests that this machine has seen committed and not deleted."""
 
     share: int = 50
     accept: bool = False
     remembered: frozenset[bytes] = frozenset()
+
+    def refuse_much(self, plan: CollectionPlan, doomed: int, backups: int) -> None:
+        """CollectionRefused if more goes than may go unasked, with `doomed` of so many backups (sentence 58).
+
+        One backup that makes room for a newer one is no accident, however much of the bytes it had.
+        """
+        if self.accept or doomed == 1:
+            return
+        by_bytes, by_number = plan.share * 100 > self.share, doomed * 100 > self.share * backups
+        if by_bytes or by_number:
+            what = f"{plan.freed:,} of {plan.total:,} bytes" if by_bytes else f"{doomed} of {backups} backups"
+            raise CollectionRefused(
+                f"This would remove {what}, more than {self.share} %; nothing was removed.",
+                "Look at it by `resurgam prune --dry-run`; if it is right, `resurgam prune --accept`.",
+            )
+
+
+def foresee(
+    repository: Repository,
+    limits: Limits,
+    doomed: frozenset[bytes],
+    *,
+    clock: Clock,
+    progress: Progress,
+    refuse: bool,
+) -> CollectionResult:
+    """What `collect` would do once these backups are deleted; nothing is changed. With `refuse` it must be allowed to:
+    CollectionRefused as there."""
+    progress.phase("Looking at what the backups need")
+    standing, used = Looks(repository, limits.remembered, clock).everything()
+    if doomed:
+        used = used_by(repository, standing, doomed)
+    plan = _plan(repository, used, running(repository))
+    if refuse:
+        limits.refuse_much(plan, len(doomed), len(standing.committed))
+    return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
 
 
 def collect(
@@ -93,24 +130,21 @@ def collect(
     *,
     clock: Clock,
     progress: Progress,
-    dry_run: bool = False,
+    checked: bool = False,
     pack_size: int = PACK_SIZE,
 ) -> CollectionResult:
     """Remove what nothing refers to. CollectionRefused, before anything is removed, where something is missing that
-    should be there, or more would go than may go unasked; DamagedError where it can't be told what is needed."""
+    should be there, or more would go than may go unasked (`checked`: `foresee` has asked that); DamagedError where it
+    can't be told what is needed."""
     store, looks = repository.store, Looks(repository, limits.remembered, clock)
     progress.phase("Looking at what the backups need")
     busy = running(repository)
     looks.refuse_losses()
-    swept = 0 if dry_run else _sweep(repository, busy)
-    plan = _plan(repository, looks.everything()[1], busy)
-    if plan.share * 100 > limits.share and not (limits.accept or dry_run):
-        raise CollectionRefused(
-            f"This would free {plan.freed:,} of {plan.total:,} bytes, more than {limits.share} %; nothing was removed.",
-            "Look at it by `resurgam prune --dry-run`; if it is right, `resurgam prune --accept`.",
-        )
-    if dry_run:
-        return CollectionResult(True, plan, 0, 0, len(read_tombstones(store, repository.opener)), 0)
+    swept = _sweep(repository, busy)
+    standing, used = looks.everything()
+    plan = _plan(repository, used, busy)
+    if not checked:
+        limits.refuse_much(plan, 0, len(standing.committed))
     sealer = Sealer(repository.keys)
     put = put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
     # Only these may be acted on: whatever gets its tombstone later may be in use by manifests that are not seen below.
@@ -135,6 +169,7 @@ def collect(
     gone = doomed.keys() & standing.removed.packs - used.packs.keys()
     for pack in (*going, *sorted(gone)):
         store.delete(tombstone_key(pack))
+    seal_manifests_anew(repository)
     return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone))
 
 
@@ -187,6 +222,7 @@ def _sweep_findings(repository: Repository) -> int:
 
 def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
     now = repository.store.time()
+    outdated = outdated_packs(repository)
     damaged: dict[bytes, set[bytes]] = {}
     for pack, chunk in repository.index.view().damaged:
         damaged.setdefault(pack, set()).add(chunk)
@@ -197,7 +233,7 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
             used.live_bytes.get(pack, 0),
             blob_bytes(info.size, info.blobs) - used.live_bytes.get(pack, 0),
             timedelta(seconds=max(0.0, now - info.stored_at)),
-            _health(used, pack, damaged.get(pack, frozenset())),
+            _health(used, pack, damaged.get(pack, frozenset()), pack in outdated),
         )
         for pack, info in used.packs.items()
         if not info.tombstoned
@@ -205,9 +241,9 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
     return plan_collection(facts, running=busy)
 
 
-def _health(used: Usage, pack: bytes, damaged: Set[bytes]) -> Health:
+def _health(used: Usage, pack: bytes, damaged: Set[bytes], outdated: bool) -> Health:
     if not damaged:
-        return "whole"
+        return "outdated" if outdated else "whole"
     return "hurt" if any(entry.chunk in damaged for entry in used.live_entries(pack)) else "damaged"
 
 
@@ -274,9 +310,10 @@ def _replace_indexes(repository: Repository, sealer: Sealer, going: Iterable[byt
     """One index for all packs that stay, where there are many; answers those that it replaces (sentence 59)."""
     index = repository.index
     there = listed_indexes(repository)
-    if len(there) <= _MANY_INDEXES:
-        return []
     gone = set(going)
+    # Of packs that only a write-only host vouches for, its own index is all there is.
+    if len(there) <= _MANY_INDEXES or any(info.blobs and not info.believed for info in index.packs.values()):
+        return []
     stay = [pack for pack, info in index.packs.items() if pack not in gone and info.blobs]
     for group in index.index_groups(stay):
         name = new_id()
@@ -290,7 +327,7 @@ def _record(repository: Repository, sealer: Sealer, removed: Removals) -> None:
     old = standing.removed.records if len(standing.removed.records) > _MANY_RECORDS else ()
     if old:
         removed = standing.removed.plus(removed)
-    if not (removed.manifests or removed.packs or removed.indexes or removed.written):
+    if not removed:
         return
     name = new_id()
     repository.store.put(record_key(name), encode_removal(sealer, name, "prune", removed))

@@ -6,20 +6,19 @@ missing each time one looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from blake3 import blake3
 
 from resurgam.clock import Clock
 from resurgam.errors import CollectionRefused, DamagedError, ObjectMissing
+from resurgam.operations.losses import refuse_losses
 from resurgam.repository.index_usage import Usage, usage
-from resurgam.repository.layout import INDEXES, id_of
 from resurgam.repository.manifests import Manifest
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import Repository, Standing
 
 _LOOKS = 4
-_NAMED = 5
 
 
 class Looks:
@@ -65,14 +64,7 @@ class Looks:
         """Manifests first, then packs: those of all that are committed are there then."""
         standing = self._repository.standing()
         self._repository.index.reload()
-        lost = lost_objects(self._repository, standing, self._remembered)
-        if lost:
-            named = ", ".join(lost[:_NAMED]) + (f", and {len(lost) - _NAMED} more" if len(lost) > _NAMED else "")
-            raise CollectionRefused(
-                f"{self._repository.store.url} lacks {named}, which nobody removed on purpose; nothing was removed.",
-                "If its disk or bucket is only partly there, mend that. `resurgam verify --all` says which backups are "
-                "hurt; `resurgam repair` settles what is lost for good.",
-            )
+        refuse_losses(self._repository, standing, self._remembered)
         return standing
 
     def _refuse_missing(self, standing: Standing, used: Usage) -> None:
@@ -83,42 +75,16 @@ class Looks:
         if missing:
             raise DamagedError(
                 f"{len(missing)} chunks that backups need are in no pack, so nothing was removed.",
-                "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
+                "Take a backup: what still exists is stored again. Then delete the backups that stay hurt, which "
+                "`resurgam repair` names.",
             )
 
 
-def used_by(repository: Repository, standing: Standing) -> Usage:
-    """What of the index, as it stands, these manifests use. DamagedError where it can't be told what is needed."""
-    return usage(repository.index, _needed(repository, standing.committed, standing.undecided))
-
-
-def lost_objects(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> list[str]:
-    """What is not listed although an index, an outcome, a manifest or this machine knows of it, in words."""
-    removed = standing.removed
-    lost: list[str] = []
-    manifests: set[bytes] = set(remembered) | set(standing.orphaned)
-    packs, indexes = set(removed.written), set[bytes]()
-    for manifest in standing.committed:
-        try:
-            head = repository.manifest(manifest).head
-        except ObjectMissing:
-            continue  # deleted since it was listed
-        manifests |= set(head.known)
-        packs |= set(head.packs)
-        indexes |= set(head.indexes)
-    for manifest in sorted(manifests - set(standing.committed) - removed.manifests):
-        what = "outcome" if manifest in standing.undecided else "manifest"
-        lost.append(f"the {what} {manifest.hex()} of a committed backup")
-    lost += [f"the pack {one.hex()}" for one in sorted(packs - set(repository.index.packs) - removed.packs)]
-    there = set(listed_indexes(repository))
-    lost += [f"the index {one.hex()}" for one in sorted(indexes - there - removed.indexes)]
-    return lost
-
-
-def listed_indexes(repository: Repository) -> list[bytes]:
-    """The indexes' ids, by a listing that begins now."""
-    found = (id_of(one.key) for one in repository.store.list(INDEXES))
-    return [one for one in found if one is not None]
+def used_by(repository: Repository, standing: Standing, doomed: Set[bytes] = frozenset()) -> Usage:
+    """What of the index, as it stands, these manifests use, but for `doomed` ones. DamagedError where it can't be told
+    what is needed."""
+    committed = [manifest for manifest in standing.committed if manifest not in doomed]
+    return usage(repository.index, _needed(repository, committed, standing.undecided))
 
 
 def _needed(repository: Repository, committed: Iterable[bytes], undecided: Iterable[bytes]) -> Iterator[bytes]:

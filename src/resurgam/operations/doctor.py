@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
@@ -31,6 +31,9 @@ from resurgam.postgres.swap import maintenance_server
 from resurgam.settings import Settings
 from resurgam.sources.excludes import OWN_PREFIX
 from resurgam.stores.folder import not_writable
+
+if TYPE_CHECKING:
+    from resurgam.operations.repository_opening import RepositoryAccess
 
 Status = Literal["ok", "warning", "problem"]
 _LOW = 0.2
@@ -61,6 +64,7 @@ class Doctor:
     clock: Clock
     inventory: Callable[[], Inventory]
     state: Callable[[], State]
+    repository: Callable[[], RepositoryAccess]
 
     def examine(self) -> tuple[Check, ...]:
         """Every check, in the order in which a user would mend things."""
@@ -68,6 +72,8 @@ class Doctor:
             ("settings", self._settings),
             ("database", self._database),
             ("backup folder", self._folder),
+            ("encryption", self._encryption),
+            ("repository", self._repository),
             ("state", self._state),
             ("log", self._log),
             ("remote folder", self._remote),
@@ -174,11 +180,34 @@ class Doctor:
                 f"Any user of this machine may look into BACKUP_DIR (mode {mode:o}).",
                 f"chmod 700 {path}",
             )
+        largest = 0
+        if self.settings.repository is None:
+            records = self._records()
+            largest = max((record.size for record in records), default=0)
+            yield from self._backups(records)
+        yield _space("space", path, largest)
+
+    def _repository(self) -> Iterator[Check]:
+        if self.settings.repository is None:
+            return
+        from resurgam.operations.doctor_repository import look_at, repository_findings
+
+        look = look_at(self.repository())
+        for status, finding, fix in repository_findings(look):
+            yield Check("repository", status, finding, fix)
+        if not look.writes_only:
+            yield from self._backups(self._records())
+
+    def _records(self) -> list[BackupRecord]:
         inventory = self.inventory()
         inventory.refresh()
-        records = inventory.records()
-        yield from self._backups(records)
-        yield _space("space", path, max((record.size for record in records), default=0))
+        return inventory.records()
+
+    def _encryption(self) -> Iterator[Check]:
+        from resurgam.operations.key_proof import encryption_findings
+
+        for status, finding, fix in encryption_findings(self.settings, self.inventory, self.state):
+            yield Check("encryption", status, finding, fix)
 
     def _backups(self, records: list[BackupRecord]) -> Iterator[Check]:
         damaged = [record.name for record in records if record.condition == "damaged"]
@@ -238,7 +267,7 @@ class Doctor:
 
     def _log(self) -> Iterator[Check]:
         path = self.settings.backup_log_file
-        place = path if path.exists() else _existing(path)
+        place = next(one for one in (path, *path.parents) if one.exists())
         if os.access(place, os.W_OK):
             yield Check("log", "ok", f"{path} can be written.")
         else:
@@ -250,6 +279,8 @@ class Doctor:
             )
 
     def _remote(self) -> Iterator[Check]:
+        if self.settings.repository is not None:
+            return
         if not self.settings.remote_backup_enabled:
             yield Check(
                 "remote folder", "ok", "No remote copies are made (REMOTE_BACKUP_ENABLED); a fire would take them all."
@@ -366,7 +397,3 @@ def _size(path: Path) -> int:
 
 def _kind(path: Path) -> str:
     return filesystem_type(path) or "file system unknown"
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in path.parents if parent.exists())

@@ -77,6 +77,7 @@ class Drilling:
     actor: Actor
     clock: Clock
     progress: Progress
+    prove_kit: Callable[[], object] | None = None
 
     def drill(self, name: str | None) -> DrillResult:
         """Drill the backup of that name, or the newest good one. NotFoundError if there is none.
@@ -172,7 +173,21 @@ class Drilling:
                 base = self.rules.file.parent if self.rules.file is not None else self.application.folder
                 copy = Restored(server, options, folder / "files", base)
                 found.checked = check_assertions(assertions, copy, self.clock)
+            self._prove_kit(found)
             found.differences += [f"{one.kind} {one.name!r}: {one.message}." for one in found.checked if not one.passed]
+
+    def _prove_kit(self, found: Found) -> None:
+        """A kit that no longer opens the repository is found in a drill, rather than on the day it is needed."""
+        if self.prove_kit is None:
+            return
+        self.progress.phase("Proving the recovery kit")
+        with timed(self.clock, found, "kit"):
+            try:
+                self.prove_kit()
+                found.kit = "proven"
+            except ResurgamError as error:
+                found.kit = "failed"
+                found.differences.append(f"The recovery kit does not open the repository: {error.message}")
 
     def _restore_files(self, archive: Archive, metadata: dict[str, Any], folder: Path, found: Found) -> None:
         self.progress.phase("Restoring the files")
@@ -223,6 +238,7 @@ class Drilling:
             "rpo_seconds": round(rpo, 3),
             **found.counts,
             "fingerprint": found.fingerprint,
+            "recovery_kit": found.kit,
             "assertions": [one.to_json() for one in found.checked],
             "differences": list(dict.fromkeys(found.differences)),
             "warnings": found.warnings,
@@ -265,8 +281,9 @@ def drilling_of(
     actor: Actor,
     clock: Clock,
     progress: Progress,
+    prove_kit: Callable[[], object] | None = None,
 ) -> Drilling:
-    """A drill by the settings."""
+    """A drill by the settings. `prove_kit` opens the repository by the escrowed kit alone, where there is one."""
     return Drilling(
         application,
         inventory,
@@ -277,6 +294,7 @@ def drilling_of(
         actor,
         clock,
         progress,
+        prove_kit,
     )
 
 

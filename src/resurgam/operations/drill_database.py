@@ -53,6 +53,7 @@ class Found:
     checked: tuple[Checked, ...] = ()
     archive_digest: str = ""
     fingerprint: str = "not compared"
+    kit: str = "not asked"
     server: str = ""
     server_version: int | None = None
     rights: Rights | None = None

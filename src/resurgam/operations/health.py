@@ -6,6 +6,7 @@ A part that can't be looked at becomes a trouble in the facts, which `policy.hea
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from resurgam.catalog.state_file import MARKER
 from resurgam.errors import ResurgamError
 from resurgam.notify.channels import failing
 from resurgam.operations.kept import kept_sides
+from resurgam.operations.key_proof import key_doubt
 from resurgam.operations.listing import Listing
 from resurgam.operations.probe import Probe
 from resurgam.operations.retention import FROZEN
@@ -31,6 +33,7 @@ from resurgam.policy.health_facts import (
     HealthFacts,
     KeptAside,
     RemoteFacts,
+    RepositoryFacts,
     Running,
     ScheduleFacts,
     Trouble,
@@ -40,6 +43,7 @@ from resurgam.settings import Settings
 from resurgam.settings.service_model import Messages
 
 _MONTH = timedelta(days=30)
+_REPOSITORY_SECONDS = 300.0
 _SUCCESS: tuple[Outcome, ...] = ("ok", "degraded")
 _TOLD: tuple[Outcome, ...] = (*_SUCCESS, "failed")
 _LOOK = "`resurgam doctor` looks for the cause."
@@ -55,14 +59,23 @@ class Looked:
     disk: Disk | None = None
     remote_problem: str = ""
     remote_disk: Disk | None = None
+    repository: RepositoryFacts | None = None
     troubles: tuple[Trouble, ...] = ()
 
 
 class Folders:
     """Both folders, looked at for health without ever waiting long for a mount that hangs."""
 
-    def __init__(self, settings: Settings, listing: Callable[[], Listing], patience: float = 10.0) -> None:
-        """`patience`: seconds to wait for the folders."""
+    def __init__(
+        self,
+        settings: Settings,
+        listing: Callable[[], Listing],
+        patience: float = 10.0,
+        repository: Callable[[], RepositoryFacts] | None = None,
+    ) -> None:
+        """`patience`: seconds to wait for the folders. `repository` looks at one; asked every few minutes."""
+        self._repository, self._repository_at = repository, float("-inf")
+        self._repository_seen: RepositoryFacts | None = None
         self._settings, self._listing, self._patience = settings, listing, patience
         self._probe = Probe(self._looked)
         self._remote_disk = Probe(self._disk_of_remote)
@@ -98,7 +111,17 @@ class Folders:
         listing.watch_remote()
         problem = listing.remote_trouble(self._patience / 2)
         self._known = listing.records()
-        return Looked(self._known, disk_of(folder), problem)
+        rules = self._settings.repository
+        seen = self._look_at_repository(listing.troubles)
+        return Looked(self._known, disk_of((rules and rules.folder) or folder), problem, repository=seen)
+
+    def _look_at_repository(self, troubles: Sequence[str]) -> RepositoryFacts | None:
+        """Its packs are listed seldom: a store may charge for it."""
+        if self._repository is None:
+            return None
+        if self._repository_seen is None or time.monotonic() - self._repository_at > _REPOSITORY_SECONDS:
+            self._repository_seen, self._repository_at = self._repository(), time.monotonic()
+        return replace(self._repository_seen, troubles=troubles)
 
     def _disk_of_remote(self) -> Disk | None:
         path = self._settings.remote_backup_path
@@ -135,10 +158,12 @@ def gather_health(
         others=len(looked.records) - len(own),
         disk=looked.disk,
         remote=remote,
+        repository=looked.repository,
         remote_enabled=settings.remote_backup_enabled,
         unavailable=settings.unavailable,
         troubles=looked.troubles,
         schedule=_schedule(plans, None, now) if plans else None,
+        key_doubt=key_doubt(settings.encryption, None, own),
     )
     # Without a sign of an earlier state, there is nothing to read, and nothing is made by looking.
     if not (os.path.lexists(settings.backup_state_file) or os.path.lexists(settings.backup_dir / MARKER)):
@@ -146,7 +171,8 @@ def gather_health(
     try:
         opened = state()
         kept = _kept(opened, settings.backup_dir, settings.restore_keep)
-        return replace(_with_history(facts, settings.messages, plans, opened, now), kept=kept)
+        facts = replace(_with_history(facts, settings.messages, plans, opened, now), kept=kept)
+        return replace(facts, key_doubt=key_doubt(settings.encryption, facts.last_drill, own))
     except ResurgamError as error:
         return replace(facts, troubles=(*facts.troubles, _trouble("state_unreadable", error)))
 

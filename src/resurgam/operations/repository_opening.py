@@ -81,6 +81,13 @@ class RepositoryAccess:
                 self._opened = self._open()
             return self._opened
 
+    def current(self) -> Opened:
+        """The same with the key ring as it is now, which may have changed since it was opened."""
+        with self._lock:
+            opened = self.open()
+            newest = RingStore(self.store, opened.ring.repository).look()
+            return opened if newest.rings == (opened.ring,) else self.open(anew=True)
+
     def make(self, recipients: tuple[tuple[str, str], ...] = ()) -> Made:
         """Make it, with the passphrase of the settings and (name, age recipient); harmless where it is made already.
 

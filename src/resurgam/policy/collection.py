@@ -30,8 +30,8 @@ _MANY_SMALL = 16
 _CLOCKS = timedelta(hours=1)
 
 
-# Of what is in use: nothing damaged; a pack with damage, none of it in use; something in use is damaged.
-Health = Literal["whole", "damaged", "hurt"]
+# Nothing damaged; damage, none of it in use; something in use is damaged; sealed to an older epoch's key.
+Health = Literal["whole", "damaged", "hurt", "outdated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionP
                 remove.append(pack)
         elif pack.health == "hurt":
             continue
-        elif pack.health == "damaged" or pack.dead >= _DEAD_SHARE * pack.size:
+        elif pack.health != "whole" or pack.dead >= _DEAD_SHARE * pack.size:
             rewrite.append(pack)
         elif pack.size < _SMALL:
             small.append(pack)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from resurgam.policy.health_facts import HealthFacts
+from resurgam.policy.health_facts import HealthFacts, RepositoryFacts
 from resurgam.policy.health_reasons import RULES, Reason
 from resurgam.policy.health_trend import Trend, trend_of
 from resurgam.policy.health_view import View
@@ -70,6 +70,7 @@ class HealthReport:
             "checked_at": _iso(self.checked_at),
             "trend": self.trend.to_json(),
             "disk": None if facts.disk is None else {"free_bytes": facts.disk.free, "total_bytes": facts.disk.total},
+            "repository": None if facts.repository is None else _repository(facts.repository),
             "rpo_seconds": None if self.rpo_seconds is None else round(self.rpo_seconds, 1),
             "last_run": None if last is None else _last_run(last),
             "last_success_at": _iso(_finished(facts, "backup") or (newest.taken_at if newest else None)),
@@ -123,6 +124,18 @@ def _reasons(view: View, limits: HealthLimits) -> Iterator[Reason]:
 def _most_recent(newest: BackupRecord) -> dict[str, Any]:
     plain = newest.taken_at.replace(microsecond=0, tzinfo=None).isoformat()
     return {"backup_name": newest.name, "datetime": plain, "size_mb": _mb(newest.size)}
+
+
+def _repository(facts: RepositoryFacts) -> dict[str, Any]:
+    return {
+        "url": facts.url,
+        "size_bytes": facts.size,
+        "waiting_bytes": facts.waiting,
+        "free_bytes": facts.free,
+        "recovery_kit": facts.kit,
+        "kit_proven_at": _iso(facts.proven),
+        "writes_only": facts.writes_only,
+    }
 
 
 def _last_run(run: Run) -> dict[str, Any]:

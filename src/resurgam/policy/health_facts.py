@@ -31,6 +31,23 @@ class RemoteFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryFacts:
+    """A repository: how its recovery kit stands, since when it is `proven`; bytes of all packs, and of those that wait
+    to be removed; `free` bytes where that is told. `troubles`: sentences on the key ring and on manifests.
+    `writes_only`: this machine's key reads no backup, so that it can't list them."""
+
+    url: str
+    kit: Literal["none", "unproven", "proven"] = "none"
+    proven: datetime | None = None
+    slots: int = 1
+    size: int = 0
+    waiting: int = 0
+    free: int | None = None
+    troubles: Sequence[str] = ()
+    writes_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleFacts:
     """The built-in schedule: when the loop last said that it lives, when each task starts next, and since when one
     should have started that nobody started; `verifies`, `drills`: such is a task of it."""
@@ -89,7 +106,7 @@ class HealthFacts:
     the latest that ended `ok`, `degraded` or `failed`, newest first, `last_verifies` likewise; `last_success` holds the
     latest `ok` or `degraded` run of each kind, `last_end` the latest that ended in any way. `counts`: runs of 30 days
     by kind and outcome. `schedule` is None where none is set, `remote` where no copies are made. `channels_failing`:
-    labels.
+    labels. `key_doubt`: why nobody knows that new archives can be opened, "" if somebody does.
     """
 
     application: str
@@ -101,6 +118,7 @@ class HealthFacts:
     others: int = 0
     disk: Disk | None = None
     remote: RemoteFacts | None = None
+    repository: RepositoryFacts | None = None
     remote_enabled: bool = False
     last_backups: Sequence[Run] = ()
     last_verifies: Sequence[Run] = ()
@@ -117,3 +135,4 @@ class HealthFacts:
     frozen: Sequence[str] = ()
     unavailable: Sequence[str] = ()
     troubles: Sequence[Trouble] = ()
+    key_doubt: str = ""

@@ -56,7 +56,10 @@ class Dump:
         clock: Clock,
         timeout: float | None = None,
         on_phase: Callable[[str], None] | None = None,
+        restrict_key: str = "",
     ) -> None:
+        """`restrict_key`: what stands behind `\\restrict` instead of a random word, where pg_dump lets us choose it."""
+        self._restrict_key = restrict_key
         self._server, self._tools, self._snapshot, self._clock = server, tools, snapshot, clock
         self._timeout, self._on_phase, self._encoding = timeout, on_phase, encoding
         self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -79,6 +82,8 @@ class Dump:
             ]
             if self._encoding is not None:
                 command.append(f"--encoding={self._encoding}")
+            if self._restrict_key and _takes_restrict_key(self._tools):
+                command.append(f"--restrict-key={self._restrict_key}")
             process = _start(command, access.environment, access.pass_fds)
             errors = threading.Thread(target=self._watch, args=(process,), daemon=True)
             errors.start()
@@ -160,6 +165,15 @@ def dump_parts(server: Server, tools: ClientTools, options: Sequence[str], fd: i
     if process.returncode != 0:
         said = " ".join(err.decode("utf-8", "backslashreplace").split())
         raise ClientToolError(f"pg_dump {tools.version} failed: {said}", "The live database is as it was.")
+
+
+def _takes_restrict_key(tools: ClientTools) -> bool:
+    """Minor versions of August 2025 have the option: 13.22, 14.19, 15.14, 16.10, 17.6."""
+    try:
+        answer = subprocess.run([tools.pg_dump, "--help"], capture_output=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False  # the dump itself will tell what is wrong
+    return b"--restrict-key" in answer
 
 
 def dump_globals(server: Server, tools: ClientTools) -> bytes:

@@ -107,6 +107,10 @@ def plan(script: Script, skipped: Callable[[Statement], bool]) -> tuple[Stage, .
 # How much longer GIN, GiST, HNSW and computed indexes take than a btree on columns, roughly: the longest begin first.
 _SLOW = 8
 
+# A key of nothing but columns whose names need no quotes; for a table of less data two statements take longer than one.
+_PLAIN_KEY = re.compile(rb"\s(PRIMARY KEY|UNIQUE) (\([a-z0-9_, ]+\));\s*\Z")
+_LARGE = 1 << 20
+
 
 class _Planner:
     def __init__(self, encoding: str) -> None:
@@ -178,6 +182,8 @@ class _Planner:
             size = max((self._bytes.get(table, 0) for table in shape.shares + shape.locks), default=0)
             if shape.kind is JobKind.FOREIGN_KEY:
                 self._foreign_key(shape, item, size)
+            elif shape.kind is JobKind.KEY and (columns := _PLAIN_KEY.search(item.text)) and size >= _LARGE:
+                self._key(shape, item, columns, size)
             else:
                 self._append(shape, item, size * (_SLOW if shape.slow else 1))
             return
@@ -198,6 +204,21 @@ class _Planner:
                 self._partitioned.add(named[0].name)
         elif b"RENAME" in text:
             self._partitions_unknown = True
+
+    def _key(self, shape: _Shape, item: Statement, columns: re.Match[bytes], size: int) -> None:
+        """Build the key's index as any other, beside those of its table, and make it the key then, which is quick.
+
+        Not on partitioned tables, which can't have a key made of an index.
+        """
+        table, name = shape.locks[0], Relation(None, shape.makes[0][2] or "").sql()
+        if self._partitions_unknown or table.name in self._partitioned:
+            self._append(shape, item, size)
+            return
+        index = f"CREATE UNIQUE INDEX {name} ON ONLY {table.sql()} ".encode(self._encoding, "surrogateescape")
+        key = item.text[: columns.start(2)] + b"USING INDEX " + name.encode(self._encoding, "surrogateescape") + b";"
+        self._append(_Shape(JobKind.INDEX, (table,)), replace(item, text=index + columns.group(2) + b";"), size)
+        built = len(self._jobs) - 1
+        self._append(shape, replace(item, text=key), 0).needs.add(built)
 
     def _foreign_key(self, shape: _Shape, item: Statement, size: int) -> None:
         """Add the key unchecked, which is quick but locks both tables, and check it then, which locks little.

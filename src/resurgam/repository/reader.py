@@ -112,10 +112,14 @@ class RepositoryBackup(IndexedBackup):
         if found is None or found.digest != blake3(self._manifest.metadata).digest(DIGEST):
             raise DamagedError(f"The manifest of {self.name} and its list do not hold the same metadata.")
 
-    def open_chunks(self, first: int, last: int) -> bytes:
-        data = bytearray().join(chunk.content for chunk in self._chunks(first, last))
-        self._put_headers(data, self._chunk_starts[first])
-        return bytes(data)
+    def open_chunks(self, first: int, last: int) -> list[bytes]:
+        contents = [chunk.content for chunk in self._chunks(first, last)]
+        start, end = self._chunk_starts[first], self._chunk_starts[last]
+        if next(self._headers(start, end), None) is None:
+            return contents
+        data = bytearray().join(contents)
+        self._put_headers(data, start)
+        return [bytes(data)]
 
     def export(self) -> Iterator[bytes]:
         """The bytes of the archive NAME.tar.gz; the same each time (sentence 24)."""

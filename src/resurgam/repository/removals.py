@@ -26,6 +26,9 @@ class Removals:
     written: frozenset[bytes] = frozenset()
     records: tuple[bytes, ...] = field(default=())
 
+    def __bool__(self) -> bool:
+        return bool(self.manifests or self.packs or self.indexes or self.written)
+
     def plus(self, other: Removals) -> Removals:
         """Both together; the records are this one's."""
         return replace(

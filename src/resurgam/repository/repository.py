@@ -220,7 +220,7 @@ class Repository:
                 found.append(StoredBackup(manifest, self.manifest(manifest), stored.stored_at))
             except ObjectMissing:
                 continue  # deleted since it was listed
-            except DamagedError as error:
+            except (DamagedError, RepositoryError) as error:
                 unreadable.append(Unreadable(manifest, error.message))
         return found, unreadable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from resurgam.errors import DamagedError, ObjectExists, ResurgamError, StorageEr
 from resurgam.repository.known import KnownRecords
 from resurgam.repository.layout import id_of, intent_key, manifest_key, new_id, outcome_key
 from resurgam.repository.manifests import ABANDONED, COMMITTED, Head, Manifest
+from resurgam.repository.own_list import OwnList
 from resurgam.repository.packing import PACK_SIZE, Packing, Sort
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.repository import Repository, StoredBackup
@@ -46,6 +47,11 @@ class RepositoryRun:
         self._damage = repository.index.view().damaged
         self.writer = writer
         self.committed: bytes | None = None
+
+    @property
+    def added(self) -> int:
+        """Bytes of packs that this run has put."""
+        return self._packing.added
 
     def commit(self, about: About, metadata: bytes) -> bytes:
         """Put manifest and outcome; answers the manifest's id. The writer has finished.
@@ -152,6 +158,7 @@ class RepositoryRun:
 def backing_up(
     repository: Repository,
     name: str,
+    app: str,
     *,
     mtime_ns: int,
     now_ns: int,
@@ -168,17 +175,31 @@ def backing_up(
     repository.store.put(intent_key(intent), sealer.seal_text(Kind.INTENT, intent, note))
     known = KnownRecords(scratch)
     try:
-        if last is not None and not read_all:
-            with contextlib.suppress(ResurgamError):  # then everything is read
-                known.fill(repository.open_backup(last).list_blocks())
+        own = None if repository.cache is None else OwnList(repository.keys, repository.cache, app)
+        if not read_all:
+            with contextlib.suppress(ResurgamError, OSError):  # then everything is read
+                known.fill(_last_list(repository, own, last))
         packing = Packing(repository.store, sealer, index, pack_size=pack_size)
         writer = RepositoryWriter(packing, name, mtime_ns=mtime_ns, now_ns=now_ns, known=known, scratch=scratch)
         with writer:
-            yield RepositoryRun(repository, sealer, packing, writer)
+            run = RepositoryRun(repository, sealer, packing, writer)
+            yield run
+            if own is not None and run.committed is not None:
+                own.write(run.committed, writer.list_blocks())
     finally:
         known.close()
         with contextlib.suppress(StorageError):  # a hint only, which ends by its age
             repository.store.delete(intent_key(intent))
+
+
+def _last_list(repository: Repository, own: OwnList | None, last: StoredBackup | None) -> Iterable[bytes]:
+    """The list of the last backup, from this machine's cache if that is of it; a write-only host has no other."""
+    kept = own.read() if own is not None else None
+    if kept is not None:
+        manifest, blocks = kept
+        if manifest == last.id if last is not None else manifest in repository.standing().committed:
+            return blocks
+    return repository.open_backup(last).list_blocks() if last is not None else ()
 
 
 def intents(repository: Repository) -> list[tuple[bytes, float]]:

@@ -111,6 +111,11 @@ class RepositoryWriter:
         self._end_run()
 
     @property
+    def restrict_key(self) -> str:
+        """The same for every dump, so that its text deduplicates; whoever writes into the database can't guess it."""
+        return blake3(b"restrict key", key=self._packing.names).hexdigest()
+
+    @property
     def total_files(self) -> int:
         return self.totals.files
 
@@ -130,10 +135,14 @@ class RepositoryWriter:
 
     def content_chunks(self) -> Iterator[tuple[bytes, int]]:
         """Id and length of every chunk of the stream, once the writer has finished."""
-        self._list_file.seek(0)
-        for body in bodies(iter(lambda: self._list_file.read(1 << 20), b"")):
+        for body in bodies(self.list_blocks()):
             record = Record.decode(body)
             yield from zip(record.ids(), record.lengths, strict=True)
+
+    def list_blocks(self) -> Iterator[bytes]:
+        """The list's bytes, once the writer has finished."""
+        self._list_file.seek(0)
+        return iter(lambda: self._list_file.read(1 << 20), b"")
 
     # Entries
 

@@ -32,8 +32,10 @@ _SHARE, _LEAST_SECONDS = 0.05, 1.0
 
 
 class DumpSink(Protocol):
-    """What a dump needs of the archive's writer."""
+    """What a dump needs of the archive's writer. `restrict_key`: see `Dump`; "" for a random one."""
 
+    @property
+    def restrict_key(self) -> str: ...
     def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None: ...
     def add_late(self, entry: Entry, blocks: Iterable[bytes]) -> Entry: ...
 
@@ -104,7 +106,16 @@ def capture_database(
     name, lc_monetary = row if row is not None else ("", "")
     now = int(clock.now().timestamp()) * 1_000_000_000
     encoding = snapshot.connection.info.parameter_status("server_encoding")
-    dump = Dump(server, tools, snapshot.id, encoding, clock=clock, timeout=timeout, on_phase=on_phase)
+    dump = Dump(
+        server,
+        tools,
+        snapshot.id,
+        encoding,
+        clock=clock,
+        timeout=timeout,
+        on_phase=on_phase,
+        restrict_key=sink.restrict_key,
+    )
     taker = Taker()
     scanner = ScriptScanner(keep_statements=False, observer=taker)
     with closing(dump.blocks()) as blocks:
