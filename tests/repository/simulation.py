@@ -49,7 +49,7 @@ def back_up(repository: Repository, number: int, blocks: list[int], now: float) 
     name, at = f"app_backup_{number:08d}_000000", int(now) * 1_000_000_000
     backups = sorted(repository.backups()[0], key=lambda one: (one.manifest.head.sequence, one.id))
     options = {"mtime_ns": at, "now_ns": at, "last": backups[-1] if backups else None, "pack_size": PACK}
-    with backing_up(repository, name, **options) as run:  # type: ignore[arg-type]
+    with backing_up(repository, name, app="app", **options) as run:  # type: ignore[arg-type]
         run.writer.add(Entry(b"files", Kind.FOLDER, 0o755, mtime_ns=at))
         for block in blocks:
             entry = Entry(b"files/block%d" % block, Kind.FILE, 0o600, mtime_ns=5)

@@ -169,7 +169,7 @@ def collect(
     gone = doomed.keys() & standing.removed.packs - used.packs.keys()
     for pack in (*going, *sorted(gone)):
         store.delete(tombstone_key(pack))
-    seal_manifests_anew(repository)
+    seal_manifests_anew(repository, clock)
     return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone))
 
 

@@ -40,20 +40,24 @@ class Removals:
         )
 
 
-def read_removals(store: ObjectStore, opener: Opener) -> Removals:
-    """All records there are. DamagedError if one is broken: what is missing could not be told from what is lost."""
-    found, read = Removals(), set[bytes]()
+def read_removals(store: ObjectStore, opener: Opener, known: dict[bytes, Removals] | None = None) -> Removals:
+    """All records there are. DamagedError if one is broken: what is missing could not be told from what is lost.
+    `known` keeps what each one says, so that it is read once."""
+    found, known = Removals(), {} if known is None else known
+    read = set[bytes]()
     for _ in range(_LISTINGS):
         listed = {record: one.key for one in store.list(RECORDS) if (record := id_of(one.key)) is not None}
         merged = False
         for record in sorted(listed.keys() - read):
-            try:
-                raw = opener.open_text(Kind.RECORD, record, store.get(listed[record]))
-            except ObjectMissing:
-                merged = True  # into another one, which may be put since the listing
-                continue
+            if record not in known:
+                try:
+                    raw = opener.open_text(Kind.RECORD, record, store.get(listed[record]))
+                except ObjectMissing:
+                    merged = True  # into another one, which may be put since the listing
+                    continue
+                known[record] = _decoded(record, raw)
             read.add(record)
-            found = found.plus(_decoded(record, raw))
+            found = found.plus(known[record])
         if not merged:
             break
     return replace(found, records=tuple(sorted(read)))

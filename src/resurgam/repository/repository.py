@@ -124,6 +124,7 @@ class Repository:
         self.opener = Opener(keys)
         self._manifests: dict[bytes, Manifest] = {}
         self._outcomes: dict[bytes, str] = {}
+        self._removals: dict[bytes, Removals] = {}
         self._index: IndexSet | None = None
         self._reader: ChunkReader | None = None
 
@@ -166,23 +167,29 @@ class Repository:
         return f"{self.store.url}/{manifest_key(manifest)}"
 
     def standing(self) -> Standing:
-        """Which manifests there are, by a fresh listing. Outcomes first: what is committed then has its manifest."""
+        """Which manifests there are, by fresh listings. Outcomes first: what is committed then has its manifest.
+
+        What counts as deleted are the records that were there before: one that comes later may name a manifest in whose
+        place another one was put (ordering.md, 66) that these listings do not show. Records are listed again
+        at the end, to tell what was deleted meanwhile from what is lost.
+        """
+        before = read_removals(self.store, self.opener, self._removals)
         outcomes = {found: one for one in self.store.list(OUTCOMES) if (found := id_of(one.key)) is not None}
         manifests = {found: one for one in self.store.list(MANIFESTS) if (found := id_of(one.key)) is not None}
-        removed = read_removals(self.store, self.opener)
+        removed = read_removals(self.store, self.opener, self._removals)
         committed, undecided, abandoned, orphaned = {}, {}, set(), set()
-        for manifest in {*outcomes, *manifests} - removed.manifests:
+        for manifest in {*outcomes, *manifests} - before.manifests:
             outcome = self.outcome(manifest) if manifest in outcomes else None
             stored = manifests.get(manifest)
             if stored is None:
-                orphaned |= {manifest} if outcome == COMMITTED else set()
+                orphaned |= {manifest} - removed.manifests if outcome == COMMITTED else set()
             elif outcome == COMMITTED:
                 committed[manifest] = stored
             elif outcome == ABANDONED:
                 abandoned.add(manifest)
             else:
                 undecided[manifest] = stored
-        leftover = frozenset({*outcomes, *manifests} & removed.manifests)
+        leftover = frozenset({*outcomes, *manifests} & before.manifests)
         return Standing(committed, undecided, frozenset(abandoned), frozenset(orphaned), leftover, removed)
 
     def outcome(self, manifest: bytes) -> str | None:
