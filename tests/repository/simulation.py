@@ -298,6 +298,8 @@ def play_all(seeds: Iterable[int]) -> tuple[list[str], str]:
         runs, calls, outcomes = runs + 1, calls + made.world.calls, outcomes + made.outcomes
         if made.problem:
             problems.append(made.problem)
+        if runs % 250 == 0:
+            print(f"{runs} runs, {len(problems)} failed", file=sys.stderr, flush=True)
     ways = ", ".join(f"{count} {what}" for what, count in sorted(outcomes.items()))
     seconds = time.perf_counter() - begun
     return problems, f"{runs} runs, {calls} calls of the store, {seconds:.0f} s, {len(problems)} failed; {ways}"
