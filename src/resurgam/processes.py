@@ -31,18 +31,21 @@ def start(
     command: Sequence[str | Path],
     environment: Mapping[str, str],
     *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
     pass_fds: tuple[int, ...] = (),
     own_session: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a program with exactly that environment, an empty stdin, and its output in pipes. OSError if it can't be.
+    """Start a program with exactly that environment, an empty stdin, and its output in pipes, unless told otherwise.
+    OSError if it can't be.
 
     `own_session`: it leads a process group of its own and has no terminal on which it could ask for something.
     """
     return subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
         stderr=stderr,
         env=environment,
         pass_fds=pass_fds,

@@ -10,6 +10,7 @@ from resurgam.errors import UsageError
 
 if TYPE_CHECKING:
     from resurgam.operations.doctor import Check
+    from resurgam.operations.repair import RepairResult
     from resurgam.operations.repository_opening import Made, RepositoryAccess
     from resurgam.service import Service
 
@@ -46,6 +47,19 @@ def repository(service: Service) -> RepositoryAccess:
     if service.repository is None:
         raise UsageError("BACKUP_REPOSITORY is not set: backups are archives; nothing was done.")
     return service.repository
+
+
+def repair(service: Service, *, dry_run: bool) -> RepairResult:
+    """Settle what the repository has lost for good. UsageError where backups are archives."""
+    from resurgam.operations.repair import repair as operation
+    from resurgam.repository.ring_store import RingStore
+
+    opened = repository(service).open()
+    rings = RingStore(opened.repository.store, opened.ring.repository)
+    service.folder.prepare()
+    with service.folder.lock():
+        now = service.clock.now()
+        return operation(opened.repository, rings.heal, today=now, progress=service.progress, dry_run=dry_run)
 
 
 def doctor(service: Service) -> tuple[Check, ...]:

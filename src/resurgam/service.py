@@ -16,18 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from resurgam.catalog.catalog import Catalog
 from resurgam.clock import Clock, SystemClock
 from resurgam.errors import ResurgamError
+from resurgam.jobs import ended as endings
 from resurgam.jobs.dead import see_to_the_dead
-from resurgam.jobs.ended import (
-    Ended,
-    backup_ended,
-    beside_ended,
-    delete_ended,
-    drill_ended,
-    prune_ended,
-    restore_ended,
-    verify_all_ended,
-    verify_ended,
-)
+from resurgam.jobs.ended import Ended
 from resurgam.jobs.kept import Keeping
 from resurgam.jobs.line import in_line
 from resurgam.jobs.recorded import Asked, Boundary
@@ -40,6 +31,7 @@ from resurgam.stores.folder import BackupFolder
 from resurgam.stores.mounted import RemoteFolder
 
 if TYPE_CHECKING:
+    from resurgam.archive.sealing import ArchiveKeys
     from resurgam.catalog.state import State
     from resurgam.jobs.announce import Announcer, Kept
     from resurgam.operations.backup import Application, BackupResult
@@ -112,7 +104,8 @@ class Service:
     def holdings(self) -> Holdings:
         from resurgam.places import holdings_of
 
-        return holdings_of(self.settings, self.folder, self.repository, self.clock, read_all=self.read_all)
+        access = self.repository
+        return holdings_of(self.settings, self.folder, access, self.clock, self.keys, read_all=self.read_all)
 
     @cached_property
     def repository(self) -> RepositoryAccess | None:
@@ -120,6 +113,13 @@ class Service:
         from resurgam.places import repository_access_of
 
         return repository_access_of(self.settings, self.environment, self.clock)
+
+    @cached_property
+    def keys(self) -> ArchiveKeys:
+        """What opens encrypted archives."""
+        from resurgam.operations.archive_keys import archive_keys_of
+
+        return archive_keys_of(self.settings, self.environment)
 
     @cached_property
     def remote(self) -> RemoteFolder | None:
@@ -131,7 +131,7 @@ class Service:
         return self._inventory(Catalog.open(self.settings.backup_dir / CATALOG_NAME))
 
     def _inventory(self, catalog: Catalog) -> Inventory:
-        return Inventory(self.folder, self.holdings, self.remote, catalog)
+        return Inventory(self.folder, self.holdings, self.remote, catalog, keys=self.keys)
 
     @cached_property
     def listing(self) -> Listing:
@@ -217,7 +217,7 @@ class Service:
             parts = (self.application, self.inventory, self.retention, self.state)
             return back_up_by(self.settings, *parts, self.clock, progress)
 
-        result = self._recorded("backup", self.settings.app_name, self._in_line(run, wait), backup_ended)
+        result = self._recorded("backup", self.settings.app_name, self._in_line(run, wait), endings.backup_ended)
         if not self.settings.drills.each_backup:
             return result
         from resurgam.operations.drill import drilled
@@ -232,7 +232,7 @@ class Service:
     def show(self, name: str) -> dict[str, Any]:
         """One backup: the manual's fields, its copies, its metadata."""
         self.inventory.refresh()
-        return self.inventory.details(self.inventory.find(name))
+        return self.inventory.details(self.inventory.looked_at(self.inventory.find(name)))
 
     def verify(self, name: str, *, full: bool = True) -> VerifyResult:
         """Check every byte of a backup's best copy; not `full`, of one in a repository, its structure and a share."""
@@ -244,7 +244,7 @@ class Service:
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)  # a folder on a read-only disk can be verified too, without a record of it
-        return self._recorded("verify", name, run, verify_ended)
+        return self._recorded("verify", name, run, endings.verify_ended)
 
     def verify_all(self, *, full: bool = True) -> VerifyAllResult:
         """The same of every backup, the newest first. VerifyFailed names all that are not sound."""
@@ -255,12 +255,12 @@ class Service:
 
         if not self.folder.is_writable and self.asked.job_id is None:
             return run(self.progress)
-        return self._recorded("verify", "all", run, verify_all_ended)
+        return self._recorded("verify", "all", run, endings.verify_all_ended)
 
     def restore(self, name: str, parts: Parts, wishes: Wishes | None = None, *, wait: bool = False) -> RestoreResult:
         """Restore beside the live side, check, swap."""
         run = self._in_line(lambda progress: self._restoring(progress).restore(name, parts, wishes), wait)
-        return self._recorded("restore", name, run, restore_ended)
+        return self._recorded("restore", name, run, endings.restore_ended)
 
     def plan_restore(self, name: str, parts: Parts, wishes: Wishes | None = None) -> RestorePlan:
         """What a restore would do, how long it should take, and what stands in its way; nothing is touched."""
@@ -271,7 +271,7 @@ class Service:
         from resurgam.operations.restore_beside import restore_beside
 
         run = self._in_line(lambda progress: restore_beside(self._restoring(progress), name, wishes), wait)
-        return self._recorded("restore", name, run, beside_ended)
+        return self._recorded("restore", name, run, endings.beside_ended)
 
     def plan_beside(self, name: str, wishes: Wishes) -> BesidePlan:
         """What that would make, and what stands in its way; nothing is touched."""
@@ -291,7 +291,7 @@ class Service:
             prove = escrowed_kit(self.settings, self.repository)
             return drilling_of(self.settings, *parts, actor, self.clock, progress, prove).drill(name)
 
-        return self._recorded("drill", name or self.settings.app_name, run, drill_ended)
+        return self._recorded("drill", name or self.settings.app_name, run, endings.drill_ended)
 
     def delete(self, name: str, *, local_only: bool = False, dry_run: bool = False) -> DeleteResult:
         """Delete a backup everywhere, or its local copy alone."""
@@ -303,25 +303,23 @@ class Service:
 
         if dry_run:
             return run(self.progress)
-        return self._recorded("delete", name, run, delete_ended)
+        return self._recorded("delete", name, run, endings.delete_ended)
 
     def prune(self, *, dry_run: bool = False, accept: bool = False, wait: bool = False) -> PruneResult:
         """Delete what retention no longer keeps; with `accept` although a backup looked suspicious."""
         from resurgam.operations.clocks import clocks_agree
-        from resurgam.operations.retention import prune
+        from resurgam.operations.retention import prune_and_collect
 
         def run(progress: Progress) -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
                 agree = clocks_agree(self.clock, self.holdings.time, self.server)
                 parts = (self.inventory, self.retention, self.state, self.clock.now())
-                pruned = prune(*parts, clocks_agree=agree, dry_run=dry_run, accept=accept)
-                collected = self.holdings.collect(progress, dry_run=dry_run, accept=accept)
-                return replace(pruned, collected=collected)
+                return prune_and_collect(*parts, progress, clocks_agree=agree, dry_run=dry_run, accept=accept)
 
         if dry_run:
             return run(self.progress)
-        return self._recorded("prune", self.settings.app_name, self._in_line(run, wait), prune_ended)
+        return self._recorded("prune", self.settings.app_name, self._in_line(run, wait), endings.prune_ended)
 
     def pin(self, name: str, *, remove: bool = False) -> str:
         """Keep a backup whatever retention says, or no longer; answers its name."""

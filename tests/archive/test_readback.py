@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from resurgam.archive import readback
 from resurgam.archive.readback import ReadBack, Span
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.errors import StorageError
 
@@ -92,6 +93,6 @@ def test_a_writer_that_can_not_begin_leaves_no_thread(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     fd = os.open(tmp_path, os.O_RDONLY)
     with pytest.raises(StorageError):
-        ArchiveWriter(fd, "b", mtime_ns=0)
+        ArchiveWriter(PlainSink(fd), "b", mtime_ns=0)
     os.close(fd)
     assert set(threading.enumerate()) <= before

@@ -234,6 +234,7 @@ import os, re, sys
 from pathlib import Path
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.opening import open_archive
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 name, total = "b", int(sys.argv[2])
 path = Path(sys.argv[1]) / "b.tar.gz"
@@ -243,7 +244,7 @@ def blocks(size):
         yield block[:size]
         size -= len(block[:size])
 fd = os.open(path, os.O_RDWR | os.O_CREAT)
-with ArchiveWriter(fd, name, mtime_ns=0) as writer:
+with ArchiveWriter(PlainSink(fd), name, mtime_ns=0) as writer:
     writer.add_late(Entry(b"dump.sql", Kind.FILE, 0o644), blocks(total // 2))
     for i in range(total // 4 // 22_000):
         writer.add(Entry(b"small/%d" % i, Kind.FILE, 0o644, size=22_000), blocks(22_000))

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from resurgam.archive.entry import Kind
 from resurgam.archive.opening import open_archive
 from resurgam.archive.reader import NativeArchive
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.errors import DamagedError, ResurgamError, StorageError
+from tests.archive.sealed import SINKS, sink_of
 from tests.archive.trees import (
     DATABASE,
     NAME,
@@ -90,7 +92,7 @@ def test_every_size_around_a_threshold(tmp_path: Path, size: int, late: bool) ->
 def test_totals_are_of_regular_files(tmp_path: Path) -> None:
     """The manual's total_files, and what backup_size_mb is made of (21): the metadata counts too."""
     fd = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
-    with ArchiveWriter(fd, NAME, mtime_ns=NOW) as writer:
+    with ArchiveWriter(PlainSink(fd), NAME, mtime_ns=NOW) as writer:
         for planned in manual_plan():
             (writer.add_late if planned.late else writer.add)(planned.entry, planned.blocks())
         files = [planned for planned in manual_plan() if planned.entry.kind is Kind.FILE]
@@ -109,7 +111,10 @@ def test_an_empty_backup_is_an_archive(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 99, 101])
 def test_a_source_that_gives_another_size_is_told_at_once(tmp_path: Path, size: int) -> None:
     fd = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
-    with ArchiveWriter(fd, NAME, mtime_ns=NOW) as writer, pytest.raises(ValueError, match="100 were announced"):
+    with (
+        ArchiveWriter(PlainSink(fd), NAME, mtime_ns=NOW) as writer,
+        pytest.raises(ValueError, match="100 were announced"),
+    ):
         writer.add(replace(file("a").entry, size=100), [bytes(size)])
     os.close(fd)
 
@@ -123,7 +128,7 @@ def test_a_source_that_fails_leaves_the_entries_before_it_whole(tmp_path: Path) 
 
     path = tmp_path / f"{NAME}.tar.gz"
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
-    with ArchiveWriter(fd, NAME, mtime_ns=NOW) as writer:
+    with ArchiveWriter(PlainSink(fd), NAME, mtime_ns=NOW) as writer:
         writer.add(file("a", b"first").entry, [b"first"])
         with pytest.raises(FileNotFoundError):
             writer.add(file("b", b"half of it").entry, vanishes())
@@ -138,7 +143,7 @@ def test_a_source_that_fails_leaves_the_entries_before_it_whole(tmp_path: Path) 
 def test_a_name_that_no_reader_takes_is_not_written(tmp_path: Path) -> None:
     """What every restore would refuse must not look as if it were saved."""
     fd = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
-    with ArchiveWriter(fd, NAME, mtime_ns=NOW) as writer:
+    with ArchiveWriter(PlainSink(fd), NAME, mtime_ns=NOW) as writer:
         for path in (b"", b"/etc/passwd", b"a/../b", b"a//b", b"d/" * 4000 + b"x", b"n" * 256, b"a\0b"):
             with pytest.raises(ResurgamError):
                 writer.add(file(path).entry)
@@ -168,6 +173,7 @@ def test_sentence_14_one_new_file_moves_no_others(tmp_path: Path) -> None:
 _FAILING = """
 import os, random, resource, signal, sys
 from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -175,7 +181,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 noise = random.Random(1).randbytes  # the same in every run: the limits come from the size of a whole one
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 try:
-    with ArchiveWriter(fd, "b", mtime_ns=0) as writer:
+    with ArchiveWriter(PlainSink(fd), "b", mtime_ns=0) as writer:
         for i in range(40):
             writer.add(Entry(b"%d" % i, Kind.FILE, 0o644, size=100_000), [noise(100_000)])
         writer.add_late(Entry(b"dump", Kind.FILE, 0o644), [noise(1_000_000)])
@@ -215,35 +221,31 @@ def test_a_full_file_system_is_a_storage_error(tmp_path: Path) -> None:
 def test_a_file_that_can_not_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     fd = os.open(tmp_path / "x", os.O_RDONLY)
-    with pytest.raises(StorageError), ArchiveWriter(fd, NAME, mtime_ns=NOW) as writer:
+    with pytest.raises(StorageError), ArchiveWriter(PlainSink(fd), NAME, mtime_ns=NOW) as writer:
         writer.finish(metadata_bytes(), NOW)
     os.close(fd)
 
 
-class DiskThatForgets(ArchiveWriter):
-    """Changes what is stored after it was written and before it is read back."""
-
-    damage: tuple[float, bytes] = (0.0, b"")
-
-    def _sync(self) -> None:
-        super()._sync()
-        place, change = self.damage
-        size = os.fstat(self._fd).st_size
-        if change:
-            offset = min(int(size * place), size - 1)
-            old = os.pread(self._fd, 1, offset)
-            os.pwrite(self._fd, bytes([old[0] ^ change[0]]), offset)
-        else:
-            os.ftruncate(self._fd, size - 1)
-
-
 @pytest.mark.parametrize("place", [0.0, 0.0001, 0.3, 0.6, 0.9, 0.999, 1.0])
 @pytest.mark.parametrize("change", [b"\x01", b"\x80", b""])
-def test_ordering_7_what_was_stored_is_read_back(tmp_path: Path, place: float, change: bytes) -> None:
-    fd = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
-    writer = DiskThatForgets(fd, NAME, mtime_ns=NOW)
-    writer.damage = (place, change)
-    with pytest.raises(StorageError), writer:
+@pytest.mark.parametrize("kind", SINKS)
+def test_ordering_7_what_was_stored_is_read_back(
+    tmp_path: Path, place: float, change: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that changes what is stored, after it was written and before it is read back."""
+    fd, synced = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT), os.fsync
+
+    def forgets(file: int) -> None:
+        synced(file)
+        size = os.fstat(fd).st_size
+        if change:
+            offset = min(int(size * place), size - 1)
+            os.pwrite(fd, bytes([os.pread(fd, 1, offset)[0] ^ change[0]]), offset)
+        else:
+            os.ftruncate(fd, size - 1)
+
+    monkeypatch.setattr(os, "fsync", forgets)
+    with pytest.raises(StorageError), ArchiveWriter(sink_of(kind, fd, tmp_path), NAME, mtime_ns=NOW) as writer:
         for planned in plain_plan():
             (writer.add_late if planned.late else writer.add)(planned.entry, planned.blocks())
         writer.finish(metadata_bytes(), NOW)
@@ -252,7 +254,7 @@ def test_ordering_7_what_was_stored_is_read_back(tmp_path: Path, place: float, c
 
 def test_a_writer_that_fails_leaves_no_threads(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
-    with pytest.raises(KeyError), ArchiveWriter(fd, NAME, mtime_ns=NOW) as writer:
+    with pytest.raises(KeyError), ArchiveWriter(PlainSink(fd), NAME, mtime_ns=NOW) as writer:
         writer.add(file("a", noise(900_000)).entry, [noise(900_000)])
         raise KeyError
     os.close(fd)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import open_archive
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from tests.sampling import randomness
 
@@ -74,7 +75,7 @@ def write_archive(folder: Path, plan: Iterable[Planned], name: str = NAME, metad
     path = folder / f"{name}.tar.gz"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        with ArchiveWriter(fd, name, mtime_ns=NOW) as writer:
+        with ArchiveWriter(PlainSink(fd), name, mtime_ns=NOW) as writer:
             for planned in plan:
                 if planned.late:
                     # Whatever size the source may give: it is not known yet.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.opening import open_archive
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.operations.drill import DrillResult
 from tests.operations.scene import Scene
@@ -40,7 +41,7 @@ def edited(scene: Scene, edit: Callable[[bytes], bytes]) -> str:
     forged = f"{name[:-6]}{stamp}"
     metadata |= {"backup_name": forged, "timestamp": forged[-15:], "files": {}, "configuration": {}}
     path = scene.backups / f"{forged}.tar.gz"
-    with path.open("w+b") as file, ArchiveWriter(file.fileno(), forged, mtime_ns=0) as writer:
+    with path.open("w+b") as file, ArchiveWriter(PlainSink(file.fileno()), forged, mtime_ns=0) as writer:
         writer.add(Entry(b"config", Kind.FOLDER, 0o755))
         writer.add_late(Entry(wanted, Kind.FILE, 0o600), [changed])
         writer.finish(json.dumps(metadata).encode(), 0)

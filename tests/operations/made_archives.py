@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from tests.operations.scene import CONFIG, Scene, protected
 
@@ -65,7 +66,7 @@ def native_archive(scene: Scene, name: str, dump: bytes) -> Path:
 
     scene.backups.mkdir(exist_ok=True)
     path = scene.backups / f"{name}.tar.gz"
-    with path.open("w+b") as file, ArchiveWriter(file.fileno(), name, mtime_ns=0) as writer:
+    with path.open("w+b") as file, ArchiveWriter(PlainSink(file.fileno()), name, mtime_ns=0) as writer:
         stamp = name.rpartition("_backup_")[2]
         writer.add(Entry(b"config", Kind.FOLDER, 0o755))
         writer.add_late(Entry(f"database_{stamp}.sql".encode(), Kind.FILE, 0o600), [dump])

@@ -168,7 +168,7 @@ def test_a_file_that_vanishes_meanwhile_is_recorded(scene: Scene, monkeypatch: p
     assert uploads["vanished"] == {"count": 1, "names": ["files/uploads/07.txt"]}
 
 
-@pytest.mark.parametrize("name", ["BACKUP_ENCRYPTION_KEY", "S3_BACKUP_BUCKET"])
+@pytest.mark.parametrize("name", ["S3_BACKUP_BUCKET"])
 def test_a_wish_that_can_not_be_fulfilled_fails_the_backup(scene: Scene, name: str) -> None:
     fails(scene, FeatureMissing, name, **{name: "something"})
 

@@ -12,6 +12,7 @@ import pytest
 
 from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import open_archive
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.errors import DamagedError, HostileError, RestoreFailed, RestoreRefused, UsageError, VerifyFailed
 from resurgam.operations import check_fingerprint as check_fingerprint_module
@@ -52,7 +53,7 @@ def rewritten(
     with (
         open_archive(path) as old,
         new.open("w+b") as file,
-        ArchiveWriter(file.fileno(), name, mtime_ns=0) as writer,
+        ArchiveWriter(PlainSink(file.fileno()), name, mtime_ns=0) as writer,
     ):
         fields = old.metadata()
         metadata(fields)

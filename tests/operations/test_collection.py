@@ -9,7 +9,7 @@ import pytest
 from resurgam.clock import SystemClock
 from resurgam.errors import CollectionRefused, KeyRefused, NotFoundError
 from resurgam.keys.secrets import Secrets, full_secrets, new_private_key
-from resurgam.operations.collection import CollectionResult, Limits, collect
+from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.progress import Silent
 from resurgam.operations.reencryption import outdated_bytes
 from resurgam.operations.repair import repair
@@ -32,9 +32,14 @@ from tests.repository.scenes import (
 ACCEPT = Limits(accept=True)
 
 
-def prune(repository: Repository, limits: Limits = ACCEPT, *, dry_run: bool = False) -> CollectionResult:
-    options = {"clock": SystemClock(), "progress": Silent(), "dry_run": dry_run, "pack_size": 1 << 20}
-    return collect(reopened(repository), limits, **options)  # type: ignore[arg-type]
+def prune(repository: Repository, limits: Limits = ACCEPT) -> CollectionResult:
+    return collect(reopened(repository), limits, clock=SystemClock(), progress=Silent(), pack_size=1 << 20)
+
+
+def planned(repository: Repository, *doomed: bytes, limits: Limits = ACCEPT, refuse: bool = True) -> CollectionResult:
+    return foresee(
+        reopened(repository), limits, frozenset(doomed), clock=SystemClock(), progress=Silent(), refuse=refuse
+    )
 
 
 def bytes_of(repository: Repository) -> int:
@@ -68,13 +73,13 @@ def test_nothing_is_removed_while_everything_is_needed() -> None:
 def test_a_deleted_backup_gives_back_what_only_it_needed() -> None:
     repository, files, made = three_backups()
     before = bytes_of(repository)
+    plan = planned(repository, made[0]).plan
     reopened(repository).delete([made[0]])
     with pytest.raises(NotFoundError):
         reopened(repository).delete([made[0]])
-    planned = prune(repository, dry_run=True)
     assert bytes_of(repository) == before
     result = prune(repository)
-    assert result.plan.freed == planned.plan.freed
+    assert result.plan.freed == plan.freed
     assert bytes_of(repository) < before - 1_000_000
     assert {one.id for one in reopened(repository).backups()[0]} == set(made[1:])
     for day, one in enumerate(made[1:], 1):
@@ -87,6 +92,10 @@ def test_a_deleted_backup_gives_back_what_only_it_needed() -> None:
 def test_58_a_prune_that_frees_most_asks_first() -> None:
     repository, _, made = three_backups()
     before = bytes_of(repository)
+    with pytest.raises(CollectionRefused, match="more than 50 %"):
+        planned(repository, *made[:2], limits=Limits())
+    assert planned(repository, made[0], limits=Limits()).plan.freed  # one that makes room is no accident
+    assert planned(repository, *made, limits=Limits(), refuse=False).plan.freed
     reopened(repository).delete(made)
     with pytest.raises(CollectionRefused, match="more than 50 %"):
         prune(repository, Limits())
@@ -189,16 +198,17 @@ def test_66_after_a_rotation_everything_is_sealed_to_the_new_epoch() -> None:
 
 
 def test_repair_settles_what_is_lost_and_puts_again_what_can_be() -> None:
-    repository, files, made = three_backups()
+    repository, files = new_repository(), sample_files(count=50)
+    made = [take(repository, day, files) for day in range(3)]
     repository.store.delete(f"outcomes/{made[0].hex()}")
     victim = max(repository.index.packs, key=lambda pack: repository.index.packs[pack].size)
     repository.store.delete(f"packs/{victim.hex()[:2]}/{victim.hex()}")
     options = {"heal_keys": tuple, "today": START, "progress": Silent()}
     before = {one.key for one in repository.store.list()}
-    planned = repair(reopened(repository), dry_run=True, **options)  # type: ignore[arg-type]
+    before_it = repair(reopened(repository), dry_run=True, **options)  # type: ignore[arg-type]
     assert {one.key for one in repository.store.list()} == before
     done = repair(reopened(repository), **options)  # type: ignore[arg-type]
-    assert set(planned.lost) <= set(done.lost) and len(done.lost) == 2
+    assert set(before_it.lost) <= set(done.lost) and len(done.lost) == 2
     assert {one.id for one in reopened(repository).backups()[0]} == set(made)
     assert len(done.hurt) == 3  # the scan is in all of them
     take(reopened(repository), 4, files)  # it still exists at its source

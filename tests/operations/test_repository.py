@@ -10,7 +10,7 @@ import pytest
 
 from resurgam import moving, readiness
 from resurgam.archive.opening import open_archive
-from resurgam.errors import CollectionRefused, KeyRefused, NotFoundError, RepositoryError, UsageError
+from resurgam.errors import CollectionRefused, DamagedError, KeyRefused, NotFoundError, RepositoryError, UsageError
 from resurgam.operations.repository_keys import make_writer_key, prove_kit
 from resurgam.operations.restore import Parts, Wishes
 from tests.operations.scene import Scene, lost
@@ -157,6 +157,47 @@ def test_retention_deletes_and_the_prune_frees(scene: Scene) -> None:
         assert done.collected is not None and done.collected.freed > 3 << 20
         assert sum(path.stat().st_size for path in _objects(scene, "packs")) < before - (3 << 20)
         service.verify(fourth)
+
+
+def test_57_a_machine_misses_the_newest_backup_although_no_other_tells_of_it(scene: Scene) -> None:
+    with scene.service() as service:
+        names = [service.backup().name for _ in range(2)]
+        manifest = service.show(names[1])["archive_path"].rpartition("/")[2]
+    for folder in ("manifests", "outcomes"):
+        (found,) = [path for path in _objects(scene, folder) if path.name == manifest]
+        found.unlink()
+    with scene.service() as service, pytest.raises(CollectionRefused, match=manifest):
+        service.prune()
+
+
+def test_64_a_full_verification_of_one_backup_tells_writers_what_is_damaged(scene: Scene) -> None:
+    with scene.service() as service:
+        name = service.backup().name
+        service.verify(name)
+        largest = max(_objects(scene, "packs"), key=lambda path: path.stat().st_size)
+        data = bytearray(largest.read_bytes())
+        data[len(data) // 2] ^= 1
+        largest.write_bytes(data)
+    with scene.service() as service:
+        with pytest.raises(DamagedError):
+            service.verify(name)
+        second = service.backup()
+        assert second.added and second.added > 1000  # what was damaged was stored again
+        service.verify(second.name)
+        service.verify(name)
+
+
+def test_more_than_half_of_the_backups_never_go_unasked(scene: Scene) -> None:
+    with scene.service() as service:
+        names = [service.backup().name for _ in range(3)]
+    with scene.service(MAX_BACKUPS="1") as service:
+        with pytest.raises(CollectionRefused, match="2 of 3 backups"):
+            service.prune()
+        fourth = service.backup()
+        assert "3 of 4 backups" in fourth.failures[0] and fourth.pruned.deleted == ()
+        assert len(service.list_backups()) == 4
+        service.prune(accept=True)
+        assert [one["backup_name"] for one in service.list_backups()] == [fourth.name] and names
 
 
 def test_a_safety_backup_goes_into_the_repository(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.demo.proof import differences
 from resurgam.errors import (
@@ -197,7 +198,10 @@ def test_a_dump_with_fewer_rows_than_the_metadata_is_refused(standing: Scene) ->
     from resurgam.archive.entry import Entry, Kind
 
     standing.backups.mkdir(exist_ok=True)
-    with (standing.backups / f"{name}.tar.gz").open("w+b") as file, ArchiveWriter(file.fileno(), name, mtime_ns=0) as w:
+    with (
+        (standing.backups / f"{name}.tar.gz").open("w+b") as file,
+        ArchiveWriter(PlainSink(file.fileno()), name, mtime_ns=0) as w,
+    ):
         w.add_late(Entry(b"database_20240101_000000.sql", Kind.FILE, 0o600), [dump])
         database = {"success": True, "tables": [["public", "reports", 1]], "file": "database_20240101_000000.sql"}
         w.finish(json.dumps({"backup_name": name, "database": database}).encode(), 0)

@@ -13,6 +13,7 @@ import pytest
 
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.opening import open_archive
+from resurgam.archive.sinks import PlainSink
 from resurgam.archive.writer import ArchiveWriter
 from resurgam.errors import ArchiveError, ResurgamError, VerifyFailed
 from resurgam.jobs.runner import Runner
@@ -79,7 +80,7 @@ _NAME = "radiology_backup_20250104_143022"
 def _made(folder: Path, change: Callable[[dict[str, Any]], None], dump: bytes | None = _DUMP) -> Path:
     """A sound archive whose metadata lie."""
     path = folder / f"{_NAME}.tar.gz"
-    with path.open("w+b") as file, ArchiveWriter(file.fileno(), _NAME, mtime_ns=0) as writer:
+    with path.open("w+b") as file, ArchiveWriter(PlainSink(file.fileno()), _NAME, mtime_ns=0) as writer:
         writer.add(Entry(b"config", Kind.FOLDER, 0o755))
         writer.add(Entry(b"config/requirements.txt", Kind.FILE, 0o644, size=2), [b"x\n"])
         if dump is not None:

@@ -28,6 +28,7 @@ def test_every_setting_has_a_row_and_a_default() -> None:
         "health",
         "drills",
         "repository",
+        "encryption",
         "restore_database",
         "on_shutdown",
     }  # several variables each

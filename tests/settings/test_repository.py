@@ -29,7 +29,7 @@ def test_a_url_stays_as_it_is(app: Path) -> None:
 
 def test_without_one_there_are_archives(app: Path) -> None:
     assert load(app).repository is None
-    assert load(app, BACKUP_ENCRYPTION_KEY_COMMAND="true").unavailable == ("BACKUP_ENCRYPTION_KEY_COMMAND",)
+    assert load(app, BACKUP_ENCRYPTION_KEY_COMMAND="true").unavailable == ()
 
 
 def test_files_with_keys_are_secrets(app: Path) -> None:

@@ -305,8 +305,8 @@ def test_ten_thousand_objects_are_listed_at_once(store: FolderStore) -> None:
         file.write_bytes(b"")
     seconds = []
     for _ in range(7):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         assert sum(1 for _ in store.list()) == 10_000
-        seconds.append(time.perf_counter() - begun)
-    # 0.04 s on the machine where this was written; four times that is a busy one.
-    assert min(seconds) < 0.16
+        seconds.append(time.thread_time() - begun)
+    # 0.04 s where this was written; a processor that is shared is slower, but not by so much.
+    assert min(seconds) < 0.1

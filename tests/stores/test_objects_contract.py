@@ -1,5 +1,8 @@
-"""What every store must do: the sentences of `stores/objects.py`, on memory, a folder, a real S3 server, and each of
-those behind `Retrying`; and on the wrapper that injects faults, without one (docs/ordering.md, sentence 41)."""
+"""What every store must do: the sentences of `stores/objects.py` (docs/ordering.md, sentence 41).
+
+On memory, a folder and a real S3 server, each also behind `Retrying`; on stubs of GCS and Azure; and on the wrapper
+that injects faults, without one.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from resurgam.clock import SystemClock
 from resurgam.errors import ObjectExists, ObjectMissing, StorageError
+from resurgam.stores.object_cloud import CloudPlace, CloudStore
 from resurgam.stores.object_folder import FolderStore
 from resurgam.stores.object_memory import MemoryStore
 from resurgam.stores.object_opening import open_store
@@ -25,14 +30,19 @@ from resurgam.stores.object_retry import Retrying
 from resurgam.stores.objects import ObjectStore
 from tests.repository.faulty_store import FaultyStore
 from tests.s3_server import S3Server
+from tests.stores.cloud_stub import CloudStub
 
 MakeStore = Callable[[], ObjectStore]
 
 
-@pytest.fixture(params=["memory", "folder", "s3", "retrying memory", "retrying folder", "retrying s3", "faulty memory"])
+@pytest.fixture(
+    params=["memory", "folder", "s3", "gs", "az", "retrying memory", "retrying folder", "retrying s3", "faulty memory"]
+)
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
     """Makes an empty store, another one at each call."""
     around, _, kind = request.param.rpartition(" ")
+    stack = ExitStack()
+    stubs: list[CloudStub] = []
     numbers = itertools.count()
     opened: list[ObjectStore] = []
 
@@ -42,10 +52,12 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeS
             store = MemoryStore()
         elif kind == "folder":
             store = FolderStore(tmp_path / f"store {next(numbers)}")
+        elif kind in ("gs", "az"):
+            if not stubs:
+                stubs.append(stack.enter_context(CloudStub(kind)))
+            store = CloudStore(CloudPlace(kind, "bucket", f"some/where/{next(numbers)}"), stubs[0].environment)
         else:
             server: S3Server = request.getfixturevalue("s3_server")
-            from resurgam.stores.object_cloud import CloudPlace, CloudStore
-
             place = CloudPlace("s3", server.bucket, server.place().partition(f"{server.bucket}/")[2])
             store = CloudStore(place, server.environment)
         if around:
@@ -54,9 +66,10 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeS
         opened.append(store)
         return store
 
-    yield make
-    for one in opened:
-        one.close()
+    with stack:
+        yield make
+        for one in opened:
+            one.close()
 
 
 @pytest.fixture

@@ -23,10 +23,17 @@ from resurgam.api.schemas import Contents
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.errors import DamagedError, NotFoundError, StorageError
 from resurgam.operations.browse import browse
-from resurgam.stores.listing import SUFFIX
+from resurgam.stores.listing import SUFFIX, split_name
 
 _BLOCK = 512 << 10
-_GZIP = b"\x1f\x8b"
+_LOOK = 32
+# By which a file of each form begins: gzip; age's first line; OpenPGP's packet with a passphrase's salt.
+_MAGIC = {
+    "": re.compile(rb"\x1f\x8b"),
+    "age": re.compile(rb"age-encryption\.org/v1\n"),
+    "gpg": re.compile(rb"[\x8c\xc3]\x0d\x04"),
+}
+_MEDIA = {"": "application/gzip", "age": "application/octet-stream", "gpg": "application/pgp-encrypted"}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -59,8 +66,9 @@ async def contents(
 
 
 async def download(request: Request, backup_name: Name) -> Response:
-    """The backup as one archive, a `.tar.gz`. One range can be asked for; If-Range takes the ETag. Deleting the backup
-    meanwhile does not end a download. Out of a repository it comes whole, without a length."""
+    """The backup as one archive, as it is kept: a `.tar.gz`, perhaps encrypted (`.tar.gz.age`, `.tar.gz.gpg`). One
+    range can be asked for; If-Range takes the ETag. Deleting the backup meanwhile does not end a download. Out of a
+    repository it comes whole, without a length."""
     runtime = runtime_of(request)
 
     def found() -> tuple[BackupRecord, Path | None]:
@@ -69,7 +77,7 @@ async def download(request: Request, backup_name: Name) -> Response:
 
     record, path = await slowly(found)
     if path is not None:
-        return await _download_file(request, path, record.name)
+        return await _download_file(request, path)
     headers = {"Accept-Ranges": "none", "Content-Disposition": f'attachment; filename="{record.name}{SUFFIX}"'}
     if request.method == "HEAD":
         return Response(headers=headers, media_type="application/gzip")
@@ -79,22 +87,22 @@ async def download(request: Request, backup_name: Name) -> Response:
     return StreamingResponse(_stream(first, pieces), headers=headers, media_type="application/gzip")
 
 
-async def _download_file(request: Request, path: Path, name: str) -> Response:
+async def _download_file(request: Request, path: Path) -> Response:
     def opened() -> tuple[io.FileIO, os.stat_result]:
         file = _open(path)
         return file, os.fstat(file.fileno())
 
     file, status = await slowly(opened)
-    size = status.st_size
+    size, media = status.st_size, _MEDIA[split_name(path.name)[1]]
     tag = f'"{status.st_ino:x}-{size:x}-{status.st_mtime_ns:x}"'
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": tag,
-        "Content-Disposition": f'attachment; filename="{name}{SUFFIX}"',
+        "Content-Disposition": f'attachment; filename="{path.name}"',
     }
     if request.method == "HEAD":
         file.close()
-        return Response(headers={**headers, "Content-Length": str(size)}, media_type="application/gzip")
+        return Response(headers={**headers, "Content-Length": str(size)}, media_type=media)
     first, last, code = 0, size - 1, 200
     if request.headers.get("if-range", tag) == tag:
         asked = _range(request.headers.get("range", ""), size)
@@ -110,14 +118,12 @@ async def _download_file(request: Request, path: Path, name: str) -> Response:
             first, last, code = *asked, 206
             headers["Content-Range"] = f"bytes {first}-{last}/{size}"
     headers["Content-Length"] = str(last - first + 1)
-    return StreamingResponse(
-        _blocks(file, first, last - first + 1), code, headers=headers, media_type="application/gzip"
-    )
+    return StreamingResponse(_blocks(file, first, last - first + 1), code, headers=headers, media_type=media)
 
 
 def add_archives(routes: Routes) -> None:
     """The routes of one backup's archive."""
-    content = {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}
+    content = {media: {"schema": {"type": "string", "format": "binary"}} for media in _MEDIA.values()}
     whole: dict[int | str, dict[str, Any]] = {
         200: {"description": "The archive", "content": content},
         206: {"description": "The range that was asked for", "content": content},
@@ -145,12 +151,14 @@ def add_archives(routes: Routes) -> None:
 
 
 def _open(path: Path) -> io.FileIO:
-    """What is no gzip file is not handed out: someone may have put a link to another file in an archive's place."""
+    """What is no archive by its first bytes is not handed out: someone may have put a link to another file there."""
     try:
         # Without O_NONBLOCK, a fifo of that name would hold us for ever.
         file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.pread(file.fileno(), 2, 0) != _GZIP:
-            raise DamagedError(f"{path.name} is not a gzip file.")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not _MAGIC[split_name(path.name)[1]].match(
+            os.pread(file.fileno(), _LOOK, 0)
+        ):
+            raise DamagedError(f"{path.name} is not an archive.")
         return file
     except FileNotFoundError:
         raise NotFoundError(f"The archive {path.name} is gone.", "List the backups again.") from None

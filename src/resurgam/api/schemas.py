@@ -24,6 +24,7 @@ _SUMMARY = {
     "condition": "good",
     "problem": "",
     "locations": ["local"],
+    "encryption": None,
 }
 _METADATA = {
     "backup_name": _NAME,
@@ -110,13 +111,15 @@ class RestoreStarted(Started):
 
 
 class CreatedBackup(BaseModel):
-    """A backup that was just taken. `degraded`: it is whole, and `failures` say what failed after it."""
+    """A backup that was just taken. `degraded`: it is whole, and `failures` say what failed after it. `added_bytes`:
+    what it made a repository larger by."""
 
     success: Literal[True]
     backup_name: str
     archive_path: str
     size_mb: float
     size_bytes: int
+    added_bytes: int | None = None
     seconds: float
     degraded: bool
     warnings: list[str]
@@ -137,6 +140,7 @@ class Created(BaseModel):
             "archive_path": _PATH,
             "size_mb": 45.3,
             "size_bytes": 47500493,
+            "added_bytes": None,
             "seconds": 3.2,
             "degraded": False,
             "warnings": [],
@@ -167,9 +171,10 @@ class Summary(BaseModel):
     size_bytes: int
     database_size_bytes: int | None
     sequence: int = Field(description="Orders backups; 0 for an archive that Resurgam did not make.")
-    condition: Literal["good", "foreign", "damaged"]
-    problem: str = Field(description="What is wrong with a damaged one.")
+    condition: Literal["good", "foreign", "sealed", "damaged"]
+    problem: str = Field(description="What is wrong with a damaged one; why a sealed one was not opened.")
     locations: list[Literal["local", "remote", "repository"]] = Field(description="The best copy first.")
+    encryption: Literal["age", "gpg"] | None = Field(description="How the best copy's archive is encrypted.")
 
 
 class Copy(BaseModel):
@@ -178,7 +183,7 @@ class Copy(BaseModel):
     location: Literal["local", "remote", "repository"]
     path: str
     size_mb: float
-    condition: Literal["good", "foreign", "damaged"]
+    condition: Literal["good", "foreign", "sealed", "damaged"]
     problem: str
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.footer import MAX_METADATA, METADATA_NAME
 from resurgam.archive.reader import parse_metadata
-from resurgam.archive.stored import StoredFile
+from resurgam.archive.stored import ArchiveFile
 from resurgam.archive.tarstream import walk_tar
 from resurgam.errors import DamagedError, HostileError
 from resurgam.pipeline.codec import InflateError, stream_members
@@ -30,7 +30,7 @@ class ForeignArchive:
 
     foreign = True
 
-    def __init__(self, file: StoredFile, name: str) -> None:
+    def __init__(self, file: ArchiveFile, name: str) -> None:
         self.place, self.name, self.size = str(file.path), name, file.size
         self._file = file
 

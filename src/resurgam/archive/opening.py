@@ -14,10 +14,10 @@ from resurgam.archive.footer import MARK_READ, marked_version, require_known
 from resurgam.archive.foreign import ForeignArchive
 from resurgam.archive.index import IndexedEntry
 from resurgam.archive.reader import NativeArchive
-from resurgam.archive.stored import StoredFile
+from resurgam.archive.sealing import NO_KEYS, ArchiveKeys
+from resurgam.archive.stored import ArchiveFile, StoredFile
 from resurgam.errors import DamagedError
-
-SUFFIX = ".tar.gz"
+from resurgam.stores.listing import SUFFIX, split_name
 
 
 class IndexedArchive(Protocol):
@@ -62,27 +62,59 @@ class IndexedArchive(Protocol):
 Archive = IndexedArchive | ForeignArchive
 
 
-def open_archive(path: Path) -> NativeArchive | ForeignArchive:
-    """Open the archive of the backup that the file is named after.
+def open_archive(path: Path, keys: ArchiveKeys = NO_KEYS) -> NativeArchive | ForeignArchive:
+    """Open the archive of the backup that the file is named after, by `keys` if it is encrypted.
 
     NotFoundError if it is not there; DamagedError if it is empty, no gzip, or ours without a sound footer;
-    ArchiveError if a later version of Resurgam wrote it; StorageError if it can't be read.
+    ArchiveError if a later version of Resurgam wrote it; StorageError if it can't be read; KeyRefused if `keys` do not
+    open it.
     """
-    name = path.name.removesuffix(SUFFIX)
-    file = StoredFile(path)
+    name, form = split_name(path.name)
+    stored = StoredFile(path)
+    file: ArchiveFile = stored
     try:
-        head = file.read(0, MARK_READ)
-        if not head:
-            raise DamagedError(f"{path.name} is empty.")
-        if name in ("", ".", ".."):
-            raise DamagedError(f"{path.name} is not the name of a backup.", f"Name it after its top folder, {SUFFIX}.")
-        version = marked_version(head)
-        if version is not None:
-            require_known(version)
-            return NativeArchive(file, name)
-        if head[:3] != b"\x1f\x8b\x08":
-            raise DamagedError(f"{path.name} is not a gzip file.")
-        return ForeignArchive(file, name)
+        # What encryption needs is slow to import, and most commands meet plain archives alone.
+        if form == "age":
+            from resurgam.archive.age_file import AgeFile
+
+            file = AgeFile(stored, keys)
+        elif form == "gpg":
+            from resurgam.archive.gpg import GpgFile
+
+            file = GpgFile(stored, keys)
+        return _recognised(file, name)
     except BaseException:
         file.close()
         raise
+
+
+def opens_at_once(path: Path, keys: ArchiveKeys) -> bool:
+    """Whether opening it costs no more than opening a plain archive, rather than a passphrase's second or a reading of
+    the whole file (sentence 39). Raises as `open_archive` does.
+    """
+    form = split_name(path.name)[1]
+    if form != "age":
+        return form == ""
+    from resurgam.archive.age_file import read_header
+
+    stored = StoredFile(path)
+    try:
+        header = read_header(stored)
+        return header.mac in keys.known or (keys.has_identities and not header.asks_passphrase)
+    finally:
+        stored.close()
+
+
+def _recognised(file: ArchiveFile, name: str) -> NativeArchive | ForeignArchive:
+    head = file.read(0, MARK_READ)
+    if not head:
+        raise DamagedError(f"{file.path.name} is empty.")
+    if name in ("", ".", ".."):
+        raise DamagedError(f"{file.path.name} is not the name of a backup.", f"Name it after its top folder, {SUFFIX}.")
+    version = marked_version(head)
+    if version is not None:
+        require_known(version)
+        return NativeArchive(file, name)
+    if head[:3] != b"\x1f\x8b\x08":
+        raise DamagedError(f"{file.path.name} is not a gzip file.")
+    return ForeignArchive(file, name)

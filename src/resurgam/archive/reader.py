@@ -16,7 +16,7 @@ from resurgam.archive.footer import LENGTH, Footer
 from resurgam.archive.headers import padding
 from resurgam.archive.index import DIGEST, Index
 from resurgam.archive.indexed import IndexedBackup
-from resurgam.archive.stored import StoredFile
+from resurgam.archive.stored import ArchiveFile
 from resurgam.errors import DamagedError
 from resurgam.pipeline.codec import InflateError, open_member, stored_check, stream_members
 
@@ -24,7 +24,7 @@ from resurgam.pipeline.codec import InflateError, open_member, stored_check, str
 class NativeArchive(IndexedBackup):
     """One archive of ours, open for reading. DamagedError as soon as something does not fit."""
 
-    def __init__(self, file: StoredFile, name: str) -> None:
+    def __init__(self, file: ArchiveFile, name: str) -> None:
         super().__init__(name)
         self.place, self.size = str(file.path), file.size
         self._file = file

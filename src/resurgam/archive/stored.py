@@ -5,8 +5,21 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Protocol
 
 from resurgam.errors import DamagedError, NotFoundError, StorageError
+
+
+class ArchiveFile(Protocol):
+    """An archive's bytes, wherever they come from. `size` is their number, `path` the file that they are kept in."""
+
+    path: Path
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`: fewer only at the end. Any thread may call it."""
+
+    def close(self) -> None: ...
 
 
 class StoredFile:
@@ -43,6 +56,11 @@ class StoredFile:
                 f"{self.path} can not be read at byte {offset:,} ({error.strerror}).", "Check the disk that it is on."
             ) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def rewound(self) -> int:
+        """Its descriptor at the first byte, for a program that reads it to its end."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return self._fd
 
     def close(self) -> None:
         os.close(self._fd)

@@ -1,8 +1,8 @@
-"""Writes one archive into an open file: entries in, gzip members out, index and footer last.
+"""Writes one archive into a sink: entries in, gzip members out, index and footer last.
 
-The caller owns the file (its exclusive creation, and its removal after a failure) and the order of entries. Nothing
-is held in memory but a few blocks per worker and the index's columns. `finish` syncs the file and reads the stored
-bytes back; only then may the caller publish it (docs/ordering.md, sentence 7).
+The caller owns the file behind the sink (its exclusive creation, and its removal after a failure) and the order of
+entries. Nothing is held in memory but a few blocks per worker and the index's columns. `finish` has the sink sync the
+file and read the stored bytes back; only then may the caller publish it (docs/ordering.md, sentence 7).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from blake3 import blake3
 
@@ -20,10 +20,7 @@ from resurgam.archive.entry import Entry, Kind, Offer, printable
 from resurgam.archive.footer import MAX_METADATA, METADATA_NAME, mark_member
 from resurgam.archive.headers import BLOCK, RECORD, build, padding
 from resurgam.archive.index import DIGEST, NO_DIGEST, Index
-from resurgam.archive.readback import ReadBack, Span
 from resurgam.archive.segments import LARGE, admitted, ends_run
-from resurgam.durable import write_all
-from resurgam.errors import ResurgamError, StorageError
 from resurgam.pipeline.chunker import COARSE, FINE, Block, Chunker, Cutting
 from resurgam.pipeline.codec import STORED_OVERHEAD, member, stored_check, stored_member
 from resurgam.pipeline.workers import OrderedPool
@@ -54,24 +51,46 @@ def _compress(block: Block) -> _Stored:
     return _Stored(data, block.lengths, [len(m) for m in members], digests, checks, blake3(data).digest())
 
 
+class Sink(Protocol):
+    """Takes an archive's bytes in order. StorageError if they can't be kept."""
+
+    def write(self, data: bytes, digest: bytes) -> None:
+        """Append bytes, with their BLAKE3 digest."""
+
+    def reserve(self, length: int) -> None:
+        """Leave room for so many bytes that are known later; one room at a time."""
+
+    def fill(self, data: bytes) -> None:
+        """Give the reserved bytes."""
+
+    def finish(self) -> int:
+        """Get all of it to the disk and check what the disk holds. Answers the file's size in bytes."""
+
+    def close(self) -> None: ...
+
+
 class ArchiveWriter:
     """`add` and `add_late` append entries below the top folder, `finish` the metadata, index and footer."""
 
     restrict_key = ""  # nothing is compared with earlier archives
 
-    def __init__(self, fd: int, backup_name: str, *, mtime_ns: int) -> None:
-        self._fd = fd
+    def __init__(self, sink: Sink, backup_name: str, *, mtime_ns: int) -> None:
+        self._sink = sink
         self._top = os.fsencode(backup_name)
         self._index = Index(backup_name)
         self._pool: OrderedPool[Block, _Stored] = OrderedPool(_compress, self._store)
         self._run = Chunker(FINE)
-        self._readback = ReadBack(fd)
         self._at = 0
+        self._metadata_digest: blake3 | None = None
         self._stream = 0
         self._whole = True
         self.total_files = 0
         self.content_bytes = 0
-        self._start(mtime_ns)
+        try:
+            self._start(mtime_ns)
+        except BaseException:
+            sink.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +99,7 @@ class ArchiveWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.__exit__(kind, value, trace)
-        self._readback.close()
+        self._sink.close()
 
     def add(self, entry: Entry, blocks: Iterable[bytes] = ()) -> None:
         """Append an entry whose size is known; `blocks` must give exactly `entry.size` bytes.
@@ -118,9 +137,10 @@ class ArchiveWriter:
         entry = self._admit(entry)
         self._end_run()
         self._pool.drain()
-        header_at, placeholder = self._at, bytes(BLOCK + STORED_OVERHEAD)
-        self._write(placeholder)
-        chunk = self._index.add_chunk(BLOCK, len(placeholder))
+        room = BLOCK + STORED_OVERHEAD
+        self._sink.reserve(room)
+        self._at += room
+        chunk = self._index.add_chunk(BLOCK, room)
         position = self._index.add_entry(entry, 1)
         size, digest = self._content(FINE, blocks)
         self._pool.drain()
@@ -130,8 +150,7 @@ class ArchiveWriter:
         if len(head) != BLOCK:
             raise ValueError(f"the name {printable(entry.path)} needs more than one header block")
         stored = stored_member(head)
-        self._overwrite(header_at, stored)
-        self._readback.add(Span(header_at, len(stored), blake3(stored).digest()))
+        self._sink.fill(stored)
         self._index.set_chunk(chunk, blake3(head).digest(DIGEST), stored_check(stored))
         self._index.set_late(position, digest, size)
         self._count(entry)
@@ -151,19 +170,18 @@ class ArchiveWriter:
         self._index.add_entry(entry, len(head) // BLOCK, blake3(metadata).digest(DIGEST))
         self._count(entry)
         self._pool.drain()
-        metadata_at = self._at
+        metadata_at, self._metadata_digest = self._at, blake3()
         self._segment(metadata + bytes(padding(len(metadata))))
         self._pool.drain()
-        metadata_stored = self._at - metadata_at
+        digest, self._metadata_digest = self._metadata_digest.digest(), None
+        place = MetadataPlace(metadata_at, self._at - metadata_at, len(metadata), digest)
         self._stream += len(head) + len(metadata) + padding(len(metadata))
         end = 2 * BLOCK + -(self._stream + 2 * BLOCK) % RECORD
         self._segment(bytes(end))
         self._pool.drain()
         self._stream += end
-        self._write_index(metadata_at, metadata_stored, len(metadata))
-        self._sync()
-        self._readback.finish()
-        return self._at
+        self._write_index(place)
+        return self._sink.finish()
 
     def _start(self, mtime_ns: int) -> None:
         entry = Entry(b"", Kind.FOLDER, 0o755, mtime_ns=mtime_ns)
@@ -172,8 +190,7 @@ class ArchiveWriter:
         stored = mark_member(head)
         self._index.add_chunk(len(head), len(stored), blake3(head).digest(DIGEST), stored_check(stored))
         self._stream += len(head)
-        self._readback.add(Span(0, len(stored), blake3(stored).digest()))
-        self._write(stored)
+        self._write(stored, blake3(stored).digest())
 
     def _add_large(self, entry: Entry, head: bytes, blocks: Iterable[bytes]) -> None:
         self._segment(head)
@@ -215,8 +232,7 @@ class ArchiveWriter:
     def _store(self, block: _Stored) -> None:
         for chunk in zip(block.lengths, block.stored, block.digests, block.checks, strict=True):
             self._index.add_chunk(*chunk)
-        self._readback.add(Span(self._at, len(block.data), block.check))
-        self._write(block.data)
+        self._write(block.data, block.check)
 
     def _admit(self, entry: Entry) -> Entry:
         if not self._whole:
@@ -232,37 +248,12 @@ class ArchiveWriter:
         if size != entry.size:
             raise ValueError(f"{printable(entry.path)}: {size} bytes came, {entry.size} were announced")
 
-    def _write_index(self, metadata_at: int, metadata_stored: int, metadata_length: int) -> None:
-        digest = self._readback.digest(metadata_at, metadata_stored)
-        place = MetadataPlace(metadata_at, metadata_stored, metadata_length, digest)
-        for stored in closing_members(self._index, self._at, self._stream, place, member):
-            self._readback.add(Span(self._at, len(stored), blake3(stored).digest()))
-            self._write(stored)
+    def _write_index(self, metadata: MetadataPlace) -> None:
+        for stored in closing_members(self._index, self._at, self._stream, metadata, member):
+            self._write(stored, blake3(stored).digest())
 
-    def _write(self, data: bytes) -> None:
-        try:
-            write_all(self._fd, data)
-        except OSError as error:
-            raise _write_failed(error) from error
+    def _write(self, data: bytes, digest: bytes) -> None:
+        self._sink.write(data, digest)
         self._at += len(data)
-
-    def _overwrite(self, offset: int, data: bytes) -> None:
-        try:
-            while data:
-                written = os.pwrite(self._fd, data, offset)
-                data, offset = data[written:], offset + written
-        except OSError as error:
-            raise _write_failed(error) from error
-
-    def _sync(self) -> None:
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            raise _write_failed(error) from error
-
-
-def _write_failed(error: OSError) -> ResurgamError:
-    return StorageError(
-        f"Writing the archive failed ({error.strerror}); the partial file is removed, earlier backups are untouched.",
-        "Free space in BACKUP_DIR, or lower MAX_BACKUPS or BACKUP_RETENTION_DAYS and run `resurgam prune`.",
-    )
+        if self._metadata_digest is not None:
+            self._metadata_digest.update(data)

@@ -25,22 +25,24 @@ from sqlalchemy.exc import DBAPIError
 
 from resurgam.catalog.facts import LARGEST_SEQUENCE, facts_of
 from resurgam.catalog.models import CATALOG, CATALOG_ID, CATALOG_VERSION, copies, descriptions, from_us
+from resurgam.catalog.sealed_place import placed
 from resurgam.catalog.sqlite import Database, Fault, fault_of
 from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
 from resurgam.errors import StateError
 
-Condition = Literal["good", "foreign", "damaged"]
+Condition = Literal["good", "foreign", "sealed", "damaged"]
 T = TypeVar("T")
 # Rows of one transaction: few enough that other processes' waits stay short, and that a kill loses little.
 _BATCH = 500
-_RANK = {"good": 0, "foreign": 1, "damaged": 2}
+_RANK = {"good": 0, "foreign": 1, "sealed": 2, "damaged": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """An archive as a location shows it. `location` is "local" or "remote", `name` the backup's, without .tar.gz.
 
-    A file is described again when size, mtime or inode differ; where inodes do not last, give 0.
+    A file is described again when size, mtime or inode differ; where inodes do not last, give 0. `form` is "" for a
+    plain archive, else how it is encrypted.
     """
 
     location: str
@@ -48,11 +50,13 @@ class StoredFile:
     size: int
     mtime_ns: int
     inode: int
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What reading an archive told: `problem` is "" or a sentence, `metadata` the content of backup_metadata.json.
+    """What reading an archive told: `problem` is "" or a sentence, `metadata` the content of backup_metadata.json. Of
+    one that is `sealed` nothing was read.
 
     Not `lasting`: it says more about the disk or our rights than about the file, which is described again next time.
     """
@@ -71,14 +75,16 @@ class BackupCopy:
     size: int
     condition: Condition
     problem: str
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupRecord:
-    """A backup, wherever it lies. `copies` are ordered best first (good, foreign, damaged; then by location's name, so
-    that local comes before remote), and condition, problem and size are the first one's.
+    """A backup, wherever it lies. `copies` are ordered best first (good, foreign, sealed, damaged; then by location's
+    name, so that local comes before remote), and condition, problem and size are the first one's.
 
-    `sequence` is 0 for an archive without one; `taken_at` is UTC; `size` and `database_size` are bytes.
+    `sequence` is 0 for an archive without one, and for a sealed one that of the backup before it; `taken_at` is UTC;
+    `size` and `database_size` are bytes.
     """
 
     name: str
@@ -168,20 +174,28 @@ class Catalog:
             self._store(location, described, gone)
         return count
 
+    def learn(self, location: str, name: str, description: Description) -> None:
+        """Take what was found out about a file that is known already and did not change since."""
+        c = copies.c
+        query = select(c.size, c.mtime_ns, c.inode, c.form).where(c.location == location, c.name == name)
+        for row in self._retrying(lambda database: _all(database, query)):
+            self._store(location, [(StoredFile(location, name, *row), description)])
+
     def backups(self) -> list[BackupRecord]:
         """Every backup once, ordered by sequence, then time, then name: the newest last."""
         rows = self._retrying(lambda database: _rows(database, None))
         grouped: dict[str, list[Any]] = {}
         for row in rows:
             grouped.setdefault(row[0], []).append(row)
-        ordered = sorted(
-            (_best_first(group) for group in grouped.values()), key=lambda group: group[0][5:7] + group[0][:1]
-        )
+        groups = placed([_best_first(group) for group in grouped.values()])
+        ordered = sorted(groups, key=lambda group: group[0][5:7] + group[0][:1])
         return [_record(group) for group in ordered]
 
     def get(self, name: str) -> BackupRecord | None:
         """The backup of that name, or None."""
         rows = self._retrying(lambda database: _rows(database, name)) if _encodable(name) else []
+        if any(row[3] == "sealed" for row in rows):  # its place is among the others
+            return next((record for record in self.backups() if record.name == name), None)
         return _record(_best_first(list(rows))) if rows else None
 
     def metadata(self, name: str) -> dict[str, Any] | None:
@@ -221,6 +235,7 @@ class Catalog:
                     "size": file.size,
                     "mtime_ns": file.mtime_ns,
                     "inode": file.inode,
+                    "form": file.form,
                     "condition": description.condition,
                     "problem": description.problem.encode("utf-8", "backslashreplace").decode(),
                     "sequence": facts.sequence,
@@ -342,9 +357,10 @@ def _known(database: Database, location: str) -> dict[str, tuple[int, int, int]]
 
 
 def _rows(database: Database, name: str | None) -> list[Any]:
-    """(name, location, size, condition, problem, sequence, taken_us, database_size) of every copy, or of one name's."""
+    """(name, location, size, condition, problem, sequence, taken_us, database_size, form) of every copy, or of one
+    name's."""
     c = copies.c
-    query = select(c.name, c.location, c.size, c.condition, c.problem, c.sequence, c.taken_us, c.database_size)
+    query = select(c.name, c.location, c.size, c.condition, c.problem, c.sequence, c.taken_us, c.database_size, c.form)
     return _all(database, query if name is None else query.where(c.name == name))
 
 
@@ -353,7 +369,7 @@ def _best_first(group: list[Any]) -> list[Any]:
 
 
 def _record(group: list[Any]) -> BackupRecord:
-    name, _, size, condition, problem, sequence, taken_us, database_size = group[0]
+    name, _, size, condition, problem, sequence, taken_us, database_size, _ = group[0]
     return BackupRecord(
         name,
         sequence,
@@ -362,7 +378,7 @@ def _record(group: list[Any]) -> BackupRecord:
         problem,
         size,
         database_size,
-        tuple([BackupCopy(row[1], row[2], row[3], row[4]) for row in group]),
+        tuple([BackupCopy(row[1], row[2], row[3], row[4], row[8]) for row in group]),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-CATALOG_VERSION = 1
+CATALOG_VERSION = 2
 STATE_VERSION = 3
 # PRAGMA application_id: "RsgC" and "RsgS", by which file(1) and we know our files.
 CATALOG_ID = 0x52736743
@@ -33,6 +33,7 @@ copies = Table(
     Column("sequence", Integer, nullable=False),
     Column("taken_us", Integer, nullable=False),
     Column("database_size", Integer),
+    Column("form", String, nullable=False),
     sqlite_with_rowid=False,
 )
 # Apart from `copies`, so that a list of thousands of backups reads a few pages rather than all their metadata.

@@ -53,6 +53,8 @@ def _text(result: BackupResult) -> str:
         f"  {size_text(result.size)} from {size_text(result.metadata.get('backup_size_bytes'))}, "
         f"{count_text(int(result.metadata.get('total_files', 0)), 'file')}, in {seconds_text(result.seconds)}",
     ]
+    if result.added is not None:
+        lines.append(f"  {size_text(result.added)} of it are new in the repository.")
     lines += [f"  Copied {name} to the remote folder." for name in result.copied]
     lines += [f"  Retention deleted {one.decision.name} ({one.location})." for one in result.pruned.deleted]
     if result.failures:

@@ -13,6 +13,7 @@ from resurgam.cli.wording import columns, count_text, moment_text, printable, si
 from resurgam.errors import ResurgamError, UsageError
 
 if TYPE_CHECKING:
+    from resurgam.operations.verify_all import VerifyAllResult
     from resurgam.service import Service
 
 AllOption = Annotated[bool, typer.Option("--all", help="Every backup there is, instead of names.")]
@@ -77,9 +78,7 @@ def verify(
     with face.service() as service:
         if not names:
             checked = service.verify_all(full=full)
-            face.answer(
-                checked.to_json(), f"{count_text(len(checked.sound), 'backup')}, {size_text(checked.size)}, all sound."
-            )
+            face.answer(checked.to_json(), _all_sound(checked))
             return exits.OK
         if len(names) == 1:
             result = service.verify(names[0], full=full).to_json()
@@ -94,6 +93,16 @@ def verify(
     texts = [_sound(one) if one["success"] else f"{one['backup_name']}: {one['error']}" for one in results]
     face.answer({"success": success, "verifications": results}, "\n".join(map(printable, texts)))
     return exits.OK if success else exits.FAILED if exits.FAILED in codes else max(codes)
+
+
+def _all_sound(checked: VerifyAllResult) -> str:
+    counted, stored = count_text(len(checked.sound), "backup"), checked.repository
+    if stored is None or stored["full"]:
+        return f"{counted}, {size_text(checked.size)}, all sound."
+    return (
+        f"{counted}: every piece of them is there. Of {size_text(stored['bytes_stored'])} today's share was read, "
+        f"{size_text(checked.size)}, and is sound; --full reads everything."
+    )
 
 
 def _browse_text(children: list[dict[str, Any]]) -> str:

@@ -23,6 +23,7 @@ from resurgam.cli.face import InternalError, print_err, print_out, report
 from resurgam.cli.health import health
 from resurgam.cli.look import browse, list_backups, show, verify
 from resurgam.cli.removal import delete, pin, prune
+from resurgam.cli.repair import repair
 from resurgam.cli.restore import restore
 from resurgam.cli.schedule import schedule
 from resurgam.cli.serve import serve
@@ -60,6 +61,7 @@ for _command in (
     import_,
     delete,
     prune,
+    repair,
     pin,
     doctor,
     health,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,16 +45,23 @@ def delete(
 def prune(
     dry_run: DryRunOption = False,
     accept: Annotated[
-        bool, typer.Option("--accept", help="You have looked: suspicious backups count from now on like any other.")
+        bool,
+        typer.Option(
+            "--accept", help="You have looked: suspicious backups count like any other, and much may be freed at once."
+        ),
     ] = False,
+    yes: YesOption = False,
     json: JsonOption = False,
 ) -> int:
-    """Delete what the retention no longer keeps.
+    """Delete what the retention no longer keeps, and free what no backup in a repository needs.
 
-    Nothing is deleted while a backup is suspicious: much smaller than the one before, or one that failed its drill.
+    Nothing is deleted while a backup is suspicious: much smaller than the one before, or one that failed its drill. Of
+    a repository a terminal is asked first.
     """
     face = Face(json)
     with face.service() as service:
+        if service.settings.repository is not None and not (yes or dry_run or json) and sys.stdin.isatty():
+            face.confirm("Prune?", _prune_text(service.prune(dry_run=True, accept=accept)))
         if dry_run:
             result = service.prune(dry_run=True, accept=accept)
         else:
@@ -88,7 +96,7 @@ def _delete_text(result: DeleteResult) -> str:
 
 def _prune_text(result: PruneResult) -> str:
     if not result.decisions:
-        return "There are no backups."
+        return f"There are no backups.{_collected_text(result)}"
     rows = [
         (
             "keep" if one.decision.keep else "FAILED" if one.error else "delete",
@@ -101,7 +109,19 @@ def _prune_text(result: PruneResult) -> str:
     verb = "would be deleted" if result.dry_run else "deleted"
     freed = size_text(sum(one.size for one in result.deleted))
     table = columns(("ACTION", "NAME", "WHERE", "REASON"), rows)
-    return _printable_lines(f"{table}\n{count_text(len(result.deleted), 'backup')} {verb}, {freed}")
+    text = f"{table}\n{count_text(len(result.deleted), 'backup')} {verb}, {freed}"
+    return _printable_lines(f"{text}{_collected_text(result)}")
+
+
+def _collected_text(result: PruneResult) -> str:
+    if result.collected is None:
+        return ""
+    told = result.collected.to_json()
+    if result.dry_run:
+        of = f"{size_text(told['frees_bytes'])} of {size_text(told['repository_bytes'])}"
+        return f"\nThe repository would be {of} smaller now; what deleted backups alone need comes to that."
+    waiting = f"; {count_text(told['waiting_packs'], 'pack')} wait for the next prune" if told["waiting_packs"] else ""
+    return f"\nThe repository gave back {size_text(told['freed_bytes'])}{waiting}."
 
 
 def _printable_lines(text: str) -> str:

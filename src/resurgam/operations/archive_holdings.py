@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from resurgam.archive.opening import Archive, open_archive
+from resurgam.archive.opening import Archive, open_archive, opens_at_once
+from resurgam.archive.sealing import NO_KEYS, ArchiveKeys, Sealing
 from resurgam.catalog.catalog import Description
-from resurgam.errors import NotFoundError, StorageError
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
 from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, Verified, described
 from resurgam.operations.progress import Progress
 from resurgam.stores.folder import BackupFolder
-from resurgam.stores.listing import SUFFIX, FoundArchive
+from resurgam.stores.listing import FoundArchive
+
+if TYPE_CHECKING:
+    from resurgam.archive.writer import Sink
+
+SEALED = "It is encrypted, and was not opened yet: `resurgam verify` opens and checks it."
 
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveHoldings:
-    """The folder's archives (`Holdings`)."""
+    """The folder's archives (`Holdings`); new ones are encrypted where there is a `sealing`."""
 
     folder: BackupFolder
+    keys: ArchiveKeys = NO_KEYS
+    sealing: Sealing | None = None
     location = "local"
     troubles: tuple[str, ...] = ()
 
@@ -44,10 +53,10 @@ class ArchiveHoldings:
         return self.file_of(name).exists()
 
     def describe(self, name: str) -> Description:
-        return described(lambda: self.open(name))
+        return describe_file(self.file_of(name), self.keys)
 
     def open(self, name: str) -> Archive:
-        return open_archive(self.file_of(name))
+        return open_archive(self.file_of(name), self.keys)
 
     def lacking(self, name: str) -> int:
         return 0
@@ -55,9 +64,11 @@ class ArchiveHoldings:
     def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> Verified | None:
         return None
 
+    def note_damage(self, name: str) -> None:
+        """Nobody refers to an archive's bytes."""
+
     def place_of(self, name: str) -> str:
-        # As text, without the Path in between that costs more than all else in a list of thousands.
-        return f"{self.folder.path}/{name}{SUFFIX}"
+        return str(self.file_of(name))
 
     def file_of(self, name: str) -> Path:
         return self.folder.archive_path(name)
@@ -69,9 +80,10 @@ class ArchiveHoldings:
     def writing(self, new: NewBackup) -> Iterator[Draft]:
         from resurgam.archive.writer import ArchiveWriter  # not needed by whoever lists
 
+        form = self.sealing.kind if self.sealing is not None else ""
         with (
-            self.folder.create(new.name) as partial,
-            ArchiveWriter(partial.fd, new.name, mtime_ns=new.mtime_ns) as writer,
+            self.folder.create(new.name, form) as partial,
+            ArchiveWriter(self._sink(partial.fd), new.name, mtime_ns=new.mtime_ns) as writer,
         ):
 
             def commit(metadata: bytes) -> Held:
@@ -82,10 +94,22 @@ class ArchiveHoldings:
 
             yield Draft(writer, commit)
 
+    def _sink(self, fd: int) -> Sink:
+        if self.sealing is None:
+            from resurgam.archive.sinks import PlainSink
+
+            return PlainSink(fd)
+        from resurgam.archive.encrypted import encrypting_sink
+
+        return encrypting_sink(fd, self.sealing, self.folder.path)
+
     def delete(self, name: str) -> int:
         return self.folder.delete(name)
 
-    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> Collected | None:
+    def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> Collected | None:
+        return None
+
+    def collect(self, progress: Progress, *, accept: bool, checked: bool) -> Collected | None:
         return None
 
     def time(self) -> float:
@@ -102,3 +126,22 @@ def file_blocks(path: Path) -> Iterator[bytes]:
         raise NotFoundError(f"The archive {path} is gone.") from None
     except OSError as error:
         raise StorageError(f"The archive {path} can not be read ({error.strerror}).") from None
+
+
+def describe_file(path: Path, keys: ArchiveKeys) -> Description:
+    """What an archive says of itself; one that can't be opened at once is left sealed (archive-format.md, 39)."""
+    try:
+        if not opens_at_once(path, keys):
+            return Description("sealed", SEALED)
+    except NotFoundError as error:
+        raise FileNotFoundError(error.message) from None
+    except ResurgamError as error:
+        return Description("damaged", error.message, lasting=not isinstance(error, StorageError))
+
+    def opening() -> Archive:
+        return open_archive(path, keys)
+
+    try:
+        return described(opening)
+    except KeyRefused as error:
+        return Description("sealed", error.message)

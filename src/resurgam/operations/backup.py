@@ -6,7 +6,7 @@ The order is docs/ordering.md's, sentences 1 to 14.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from resurgam.catalog.state import State
 from resurgam.clock import Clock
 from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
 from resurgam.operations.clocks import DIFFER, TOLERANCE
-from resurgam.operations.holdings import BackupWriter, Collected, NewBackup
+from resurgam.operations.holdings import BackupWriter, NewBackup
 from resurgam.operations.hooks import HookedRun
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.metadata import Captured, build_metadata
 from resurgam.operations.progress import Progress
 from resurgam.operations.recovery import recover_restores
-from resurgam.operations.retention import PruneResult, Retention, kept_remotely, prune
+from resurgam.operations.retention import PruneResult, Retention, kept_remotely, prune, prune_and_collect
 from resurgam.postgres.clients import ClientTools, find_clients
 from resurgam.postgres.connection import Server
 from resurgam.postgres.dump import TablesContended
@@ -68,7 +68,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """A backup that is published. `failures` are what makes the run degraded; the backup itself is whole."""
+    """A backup that is published. `failures` are what makes the run degraded; the backup itself is whole.
+
+    `added`: bytes that it made a repository larger by.
+    """
 
     name: str
     archive_path: str
@@ -79,6 +82,7 @@ class BackupResult:
     copied: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     pruned: PruneResult = field(default_factory=lambda: PruneResult(False, ()))
+    added: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,6 +91,7 @@ class BackupResult:
             "archive_path": self.archive_path,
             "size_mb": megabytes(self.size),
             "size_bytes": self.size,
+            "added_bytes": self.added,
             "seconds": round(self.seconds, 3),
             "degraded": bool(self.failures),
             "warnings": list(self.warnings),
@@ -108,6 +113,7 @@ class Taken:
     warnings: tuple[str, ...]
     failures: tuple[str, ...]
     clocks_agree: bool
+    added: int | None = None
 
 
 def refuse_unavailable(names: tuple[str, ...]) -> None:
@@ -145,8 +151,7 @@ def back_up(
         pinned = state.pinned()
         copied, failures = copy_to_remote(inventory, retention, pinned, clock, progress)
         progress.phase("Applying the retention")
-        pruned = prune(inventory, retention, state, clock.now(), clocks_agree=taken.clocks_agree)
-        collected, refused = collect_unneeded(inventory, pruned, progress)
+        pruned, refused = prune_after(inventory, retention, state, clock, progress, clocks_agree=taken.clocks_agree)
     return BackupResult(
         name=taken.name,
         archive_path=inventory.holdings.place_of(taken.name),
@@ -156,21 +161,23 @@ def back_up(
         warnings=(*told, *taken.warnings, *(() if taken.clocks_agree else (DIFFER,))),
         copied=copied,
         failures=(*taken.failures, *failures, *pruned.errors, *refused),
-        pruned=replace(pruned, collected=collected),
+        pruned=pruned,
+        added=taken.added,
     )
 
 
-def collect_unneeded(
-    inventory: Inventory, pruned: PruneResult, progress: Progress
-) -> tuple[Collected | None, tuple[str, ...]]:
-    """Free what the deleted backups alone needed; and why that was not done, which leaves the backup as good as it
-    is."""
-    if not pruned.deleted:
-        return None, ()
+def prune_after(
+    inventory: Inventory, retention: Retention, state: State, clock: Clock, progress: Progress, *, clocks_agree: bool
+) -> tuple[PruneResult, tuple[str, ...]]:
+    """Delete what retention no longer keeps, and free what it alone needed where something was deleted. Why that was
+    not done leaves the backup as good as it is."""
+    now = clock.now()
     try:
-        return inventory.holdings.collect(progress, dry_run=False, accept=False), ()
+        if not prune(inventory, retention, state, now, clocks_agree=clocks_agree, dry_run=True).deleted:
+            return prune(inventory, retention, state, now, clocks_agree=clocks_agree), ()
+        return prune_and_collect(inventory, retention, state, now, progress, clocks_agree=clocks_agree), ()
     except ResurgamError as error:
-        return None, (f"{error.message} {error.hint}".strip(),)
+        return PruneResult(False, ()), (f"{error.message} {error.hint}".strip(),)
 
 
 def take(
@@ -189,7 +196,7 @@ def take(
     """
     inventory.refresh()
     name, taken_at = _free_name(application.name, inventory, clock)
-    sequence = max(inventory.catalog.next_sequence(), inventory.holdings.ever() + 1)
+    sequence = max(inventory.next_sequence(taken_at), inventory.holdings.ever() + 1)
     new = NewBackup(name, taken_at, sequence)
     path = application.server.environment.get("PATH")
     tools = find_clients(holder.info.server_version, pg_bin, path)
@@ -210,7 +217,11 @@ def take(
         held = draft.commit(metadata)
     agree = run.clocks_agree(held.stored_at)
     inventory.refresh()
-    return Taken(name, held.size, json.loads(metadata), captured.warnings, tuple(hooked.failures), agree)
+    # What was read back a moment ago need not be opened again, which may take a key that is not here.
+    if inventory.is_sealed(name, inventory.holdings.location):
+        inventory.learn(name, inventory.holdings.location, json.loads(metadata))
+    failures = tuple(hooked.failures)
+    return Taken(name, held.size, json.loads(metadata), captured.warnings, failures, agree, held.added)
 
 
 @dataclass(slots=True)
@@ -319,13 +330,19 @@ def copy_to_remote(
             failures.append(error.message)
             break  # the next one would fail for the same reason, and each is tried again by the next run
     inventory.refresh()
+    for name in copied:  # each was compared with its original, byte by byte
+        if (metadata := inventory.catalog.metadata(name)) is not None and inventory.is_sealed(name, "remote"):
+            inventory.learn(name, "remote", metadata)
     return tuple(copied), tuple(failures)
 
 
 def _whole(copy: BackupCopy, record: BackupRecord) -> bool:
-    """Whether a remote copy needs no other. A foreign archive has no footer that would tell of a copy that was cut."""
-    longest = max(other.size for other in record.copies if other.condition == copy.condition)
-    return copy.condition == "good" or (copy.condition == "foreign" and copy.size == longest)
+    """Whether a remote copy needs no other. Foreign and sealed archives show no footer that would tell of a cut."""
+    alike = [other for other in record.copies if (other.condition, other.form) == (copy.condition, copy.form)]
+    if copy.condition == "sealed":
+        alike = [other for other in record.copies if other.form == copy.form]
+    longest = max(other.size for other in alike)
+    return copy.condition == "good" or (copy.condition in ("foreign", "sealed") and copy.size == longest)
 
 
 def _free_name(app_name: str, inventory: Inventory, clock: Clock) -> tuple[str, datetime]:

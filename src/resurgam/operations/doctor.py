@@ -72,6 +72,7 @@ class Doctor:
             ("settings", self._settings),
             ("database", self._database),
             ("backup folder", self._folder),
+            ("encryption", self._encryption),
             ("repository", self._repository),
             ("state", self._state),
             ("log", self._log),
@@ -202,6 +203,12 @@ class Doctor:
         inventory.refresh()
         return inventory.records()
 
+    def _encryption(self) -> Iterator[Check]:
+        from resurgam.operations.key_proof import encryption_findings
+
+        for status, finding, fix in encryption_findings(self.settings, self.inventory, self.state):
+            yield Check("encryption", status, finding, fix)
+
     def _backups(self, records: list[BackupRecord]) -> Iterator[Check]:
         damaged = [record.name for record in records if record.condition == "damaged"]
         good = [record for record in records if record.condition != "damaged"]
@@ -260,7 +267,7 @@ class Doctor:
 
     def _log(self) -> Iterator[Check]:
         path = self.settings.backup_log_file
-        place = path if path.exists() else _existing(path)
+        place = next(one for one in (path, *path.parents) if one.exists())
         if os.access(place, os.W_OK):
             yield Check("log", "ok", f"{path} can be written.")
         else:
@@ -390,7 +397,3 @@ def _size(path: Path) -> int:
 
 def _kind(path: Path) -> str:
     return filesystem_type(path) or "file system unknown"
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in path.parents if parent.exists())

@@ -23,6 +23,7 @@ from resurgam.catalog.state_file import MARKER
 from resurgam.errors import ResurgamError
 from resurgam.notify.channels import failing
 from resurgam.operations.kept import kept_sides
+from resurgam.operations.key_proof import key_doubt
 from resurgam.operations.listing import Listing
 from resurgam.operations.probe import Probe
 from resurgam.operations.retention import FROZEN
@@ -162,6 +163,7 @@ def gather_health(
         unavailable=settings.unavailable,
         troubles=looked.troubles,
         schedule=_schedule(plans, None, now) if plans else None,
+        key_doubt=key_doubt(settings.encryption, None, own),
     )
     # Without a sign of an earlier state, there is nothing to read, and nothing is made by looking.
     if not (os.path.lexists(settings.backup_state_file) or os.path.lexists(settings.backup_dir / MARKER)):
@@ -169,7 +171,8 @@ def gather_health(
     try:
         opened = state()
         kept = _kept(opened, settings.backup_dir, settings.restore_keep)
-        return replace(_with_history(facts, settings.messages, plans, opened, now), kept=kept)
+        facts = replace(_with_history(facts, settings.messages, plans, opened, now), kept=kept)
+        return replace(facts, key_doubt=key_doubt(settings.encryption, facts.last_drill, own))
     except ResurgamError as error:
         return replace(facts, troubles=(*facts.troubles, _trouble("state_unreadable", error)))
 

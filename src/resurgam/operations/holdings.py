@@ -15,17 +15,21 @@ from typing import Any, Protocol
 from resurgam.archive.entry import Entry, Offer
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
-from resurgam.errors import NotFoundError, ResurgamError, StorageError
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
 from resurgam.operations.progress import Progress
 from resurgam.stores.listing import FoundArchive
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A backup that was committed: its size in bytes, and when, in seconds since 1970 by that place's own clock."""
+    """A backup that was committed: its size in bytes, and when, in seconds since 1970 by that place's own clock.
+
+    `added`: what it made the place larger by, where that is another figure.
+    """
 
     size: int
     stored_at: float
+    added: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,9 @@ class Holdings(Protocol):
         VerifyFailed says what is hurt and what is whole.
         """
 
+    def note_damage(self, name: str) -> None:
+        """After a verification that found a backup damaged: tell whoever writes here what of it counts as absent."""
+
     def place_of(self, name: str) -> str:
         """Where it lies, as users are told."""
 
@@ -136,7 +143,11 @@ class Holdings(Protocol):
     def delete(self, name: str) -> int:
         """Remove a backup and its drill's evidence; answers its size in bytes. Durable on return."""
 
-    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> Collected | None:
+    def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> Collected | None:
+        """What `collect` would free once the backups of these names are deleted; with `refuse`, CollectionRefused if
+        that is more than may go unasked."""
+
+    def collect(self, progress: Progress, *, accept: bool, checked: bool) -> Collected | None:
         """Free what no backup needs any more; None where nothing is shared, so that `delete` has freed all of it."""
 
     def time(self) -> float:
@@ -144,12 +155,14 @@ class Holdings(Protocol):
 
 
 def described(opening: Callable[[], Archive]) -> Description:
-    """What a backup that `opening` opens says of itself, as `Holdings.describe` answers it."""
+    """What a backup that `opening` opens says of itself, as `Holdings.describe` answers it. KeyRefused passes."""
     try:
         with opening() as archive:
             return Description("foreign" if archive.foreign else "good", "", archive.metadata())
     except NotFoundError as error:
         raise FileNotFoundError(error.message) from None
+    except KeyRefused:
+        raise
     except ResurgamError as error:
         # What could not be read (a mount that stalled, a file of another user) may be whole.
         return Description("damaged", error.message, lasting=not isinstance(error, StorageError))

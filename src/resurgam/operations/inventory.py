@@ -7,20 +7,21 @@ into an empty folder (the manual's scenario 1), change nothing but the time of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 from resurgam.archive.opening import Archive, open_archive
-from resurgam.catalog.catalog import BackupRecord, Catalog, Description, StoredFile
-from resurgam.errors import NotFoundError, ResurgamError
-from resurgam.operations.archive_holdings import file_blocks
-from resurgam.operations.holdings import Holdings, described
+from resurgam.archive.sealing import NO_KEYS, ArchiveKeys
+from resurgam.catalog.catalog import BackupCopy, BackupRecord, Catalog, Description, StoredFile
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
+from resurgam.operations.archive_holdings import describe_file, file_blocks
+from resurgam.operations.holdings import Holdings
 from resurgam.policy.as_of import newest_before, parse_moment
 from resurgam.stores.folder import BackupFolder
-from resurgam.stores.listing import SUFFIX, FoundArchive, is_backup_name
+from resurgam.stores.listing import SUFFIXES, FoundArchive, is_backup_name, split_name
 from resurgam.stores.mounted import RemoteFolder
 
 MB = 1 << 20
@@ -45,6 +46,7 @@ class Inventory:
     catalog: Catalog
     warnings: list[str] = field(default_factory=list)
     remote_readable: bool = False
+    keys: ArchiveKeys = NO_KEYS
 
     def refresh(self) -> None:
         """Bring the catalog up to what the folders hold now."""
@@ -71,7 +73,7 @@ class Inventory:
         else:
             remote = self.remote
             self._refresh_one(
-                "remote", remote.archives(), lambda name: described(lambda: open_archive(remote.archive_path(name)))
+                "remote", remote.archives(), lambda name: describe_file(remote.archive_path(name), self.keys)
             )
 
     def records(self) -> list[BackupRecord]:
@@ -79,8 +81,8 @@ class Inventory:
         return list(reversed(self.catalog.backups()))
 
     def find(self, name: str) -> BackupRecord:
-        """The backup of that name (with or without `.tar.gz`). NotFoundError if there is none."""
-        plain = name.removesuffix(SUFFIX)
+        """The backup of that name (with or without the file's ending). NotFoundError if there is none."""
+        plain = split_name(name)[0]
         record = self.catalog.get(plain) if is_backup_name(plain) else None
         if record is None:
             shown = "".join(c if c.isprintable() else "?" for c in name[:100])
@@ -97,10 +99,47 @@ class Inventory:
         return newest_before(self.records(), wanted)
 
     def open(self, record: BackupRecord) -> Archive:
-        """The best copy, for reading. Raises as `open_archive` does."""
+        """The best copy, for reading; the catalog hears of one that was sealed. Raises as `open_archive` does."""
+        archive = self._open(record)
+        if record.condition == "sealed":
+            try:
+                self.learn(record.name, record.locations[0], archive.metadata(), foreign=archive.foreign)
+            except BaseException:
+                archive.close()
+                raise
+        return archive
+
+    def looked_at(self, record: BackupRecord) -> BackupRecord:
+        """The record; a sealed copy in the age format is opened for it, if our keys do that."""
+        if record.condition == "sealed" and record.copies[0].form == "age":
+            try:
+                self.open(record).close()
+            except (KeyRefused, StorageError):
+                return record
+            except ResurgamError as error:
+                self.catalog.learn(record.locations[0], record.name, Description("damaged", error.message))
+            return self.find(record.name)
+        return record
+
+    def _open(self, record: BackupRecord) -> Archive:
         if record.locations[0] == "remote" and self.remote is not None:
-            return open_archive(self.remote.archive_path(record.name))
+            return open_archive(self.remote.archive_path(record.name), self.keys)
         return self.holdings.open(record.name)
+
+    def learn(self, name: str, location: str, metadata: Mapping[str, Any], *, foreign: bool = False) -> None:
+        """What a copy says of itself, found out otherwise than by describing it."""
+        self.catalog.learn(location, name, Description("foreign" if foreign else "good", "", metadata))
+
+    def is_sealed(self, name: str, location: str) -> bool:
+        """Whether nothing is known of that copy but its name, size and time."""
+        record = self.catalog.get(name)
+        return record is not None and any((c.location, c.condition) == (location, "sealed") for c in record.copies)
+
+    def next_sequence(self, taken_at: datetime) -> int:
+        """The number of a new backup, above all others: also those of sealed archives, which can't be read
+        (archive-format.md, 40)."""
+        unknown = any(record.condition == "sealed" for record in self.records())
+        return max(self.catalog.next_sequence(), int(taken_at.timestamp()) if unknown else 0)
 
     def file_of(self, record: BackupRecord) -> Path | None:
         """The best copy's archive, where it is one file."""
@@ -121,7 +160,7 @@ class Inventory:
             "backup_name": record.name,
             "timestamp": timestamp,
             "datetime": plain_datetime(record.taken_at),
-            "archive_path": self._place_of(record.name, record.locations[0]),
+            "archive_path": self._place_of(record.name, record.copies[0]),
             "size_mb": megabytes(record.size),
             "database_size_mb": None if record.database_size is None else megabytes(record.database_size),
             "size_bytes": record.size,
@@ -130,6 +169,7 @@ class Inventory:
             "condition": record.condition,
             "problem": record.problem,
             "locations": list(record.locations),
+            "encryption": record.copies[0].form or None,
         }
 
     def details(self, record: BackupRecord) -> dict[str, Any]:
@@ -137,7 +177,7 @@ class Inventory:
         copies = [
             {
                 "location": copy.location,
-                "path": self._place_of(record.name, copy.location),
+                "path": self._place_of(record.name, copy),
                 "size_mb": megabytes(copy.size),
                 "condition": copy.condition,
                 "problem": copy.problem,
@@ -146,17 +186,30 @@ class Inventory:
         ]
         return {**self.summary(record), "copies": copies, "metadata": self.catalog.metadata(record.name)}
 
-    def _place_of(self, name: str, location: str) -> str:
-        if location == "remote" and self.remote is not None:
-            return f"{self.remote.path}/{name}{SUFFIX}"
+    def _place_of(self, name: str, copy: BackupCopy) -> str:
+        # As text, without the Path in between that costs more than all else in a list of thousands.
+        if copy.location == "remote" and self.remote is not None:
+            return f"{self.remote.path}/{name}{SUFFIXES[copy.form]}"
+        if copy.location == "local":
+            return f"{self.folder.path}/{name}{SUFFIXES[copy.form]}"
         return self.holdings.place_of(name)
 
     def _refresh_one(self, location: str, found: list[FoundArchive], describe: Callable[[str], Description]) -> None:
         self.catalog.refresh(
             location,
-            (StoredFile(location, one.name, one.size, one.mtime_ns, one.identity) for one in found),
+            (StoredFile(location, one.name, one.size, one.mtime_ns, one.identity, one.form) for one in found),
             lambda file: describe(file.name),
         )
+        if self.keys.has_identities:
+            self._open_sealed(location, describe)
+
+    def _open_sealed(self, location: str, describe: Callable[[str], Description]) -> None:
+        """An identity may be here by now that opens what was sealed before."""
+        for record in self.catalog.backups():
+            if any((c.location, c.condition, c.form) == (location, "sealed", "age") for c in record.copies):
+                description = describe(record.name)
+                if description.condition != "sealed":
+                    self.catalog.learn(location, record.name, description)
 
 
 def plain_datetime(moment: datetime) -> str:

@@ -21,7 +21,7 @@ from resurgam.catalog.models import to_us
 from resurgam.clock import Clock
 from resurgam.errors import NotFoundError, ResurgamError, StateError, UsageError
 from resurgam.operations.inventory import Inventory
-from resurgam.stores.listing import FoundArchive
+from resurgam.stores.listing import FoundArchive, split_name
 
 _SECONDS = 5.0
 _REMOTE_SECONDS = 60.0
@@ -64,8 +64,8 @@ class Listing:
         return self._current().records
 
     def find(self, name: str) -> BackupRecord:
-        """The backup of that name (with or without `.tar.gz`). NotFoundError if there is none."""
-        record = self._current().by_name.get(name.removesuffix(".tar.gz"))
+        """The backup of that name (with or without the file's ending). NotFoundError if there is none."""
+        record = self._current().by_name.get(split_name(name)[0])
         if record is None:
             shown = "".join(c if c.isprintable() else "?" for c in name[:100])
             raise NotFoundError(f"There is no backup named {shown!r}.", "The list of backups shows those there are.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -19,16 +19,17 @@ from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.clock import Clock
 from resurgam.errors import KeyRefused, NotFoundError
-from resurgam.operations.collection import CollectionResult, Limits, collect
+from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.holdings import Draft, Held, NewBackup, described
 from resurgam.operations.progress import Progress
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
-from resurgam.operations.verify_repository import RepositoryVerdict, refuse_unsound, verify_repository
+from resurgam.operations.verify_repository import RepositoryVerdict, note_damage, refuse_unsound, verify_repository
 from resurgam.policy.kit import require_recoverable
 from resurgam.repository.index_usage import usage
+from resurgam.repository.memory import Memory
 from resurgam.repository.reader import RepositoryBackup
 from resurgam.repository.records import Record, bodies
-from resurgam.repository.repository import StoredBackup
+from resurgam.repository.repository import Repository, StoredBackup
 from resurgam.repository.run import About, backing_up
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import FoundArchive, is_backup_name
@@ -98,6 +99,9 @@ class RepositoryHoldings:
         refuse_unsound(verdict)
         return verdict
 
+    def note_damage(self, name: str) -> None:
+        note_damage(self._access.open().repository, self._one(name))
+
     def place_of(self, name: str) -> str:
         backup = self._known().get(name)
         manifest = self._written.get(name) if backup is None else backup.id
@@ -137,8 +141,10 @@ class RepositoryHoldings:
                     socket.gethostname(),
                     __version__,
                 )
-                self._written[new.name] = run.commit(about, metadata)
-                return Held(size, opened.repository.store.time())
+                manifest = self._written[new.name] = run.commit(about, metadata)
+                memory = Memory(opened.repository.keys, opened.repository.cache)
+                memory.write(memory.read() | {manifest})
+                return Held(size, opened.repository.store.time(), run.added)
 
             yield Draft(run.writer, commit)
 
@@ -151,13 +157,24 @@ class RepositoryHoldings:
         self._folder.evidence_path(name).unlink(missing_ok=True)
         return backup.manifest.head.stored
 
-    def collect(self, progress: Progress, *, dry_run: bool, accept: bool) -> CollectionResult:
-        limits = Limits(self._prune_limit, accept)
+    def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> CollectionResult:
+        ids = frozenset(self._one(name).id for name in doomed)
         repository = self._full().repository
-        return collect(repository, limits, clock=self._clock, progress=progress, dry_run=dry_run)
+        limits = self._limits(repository, accept)
+        return foresee(repository, limits, ids, clock=self._clock, progress=progress, refuse=refuse)
+
+    def collect(self, progress: Progress, *, accept: bool, checked: bool) -> CollectionResult:
+        repository = self._full().repository
+        limits = self._limits(repository, accept)
+        done = collect(repository, limits, clock=self._clock, progress=progress, checked=checked)
+        Memory(repository.keys, repository.cache).write(repository.standing().committed)
+        return done
 
     def time(self) -> float:
         return self._access.store.time()
+
+    def _limits(self, repository: Repository, accept: bool) -> Limits:
+        return Limits(self._prune_limit, accept, Memory(repository.keys, repository.cache).read())
 
     def _list(self, opened: Opened) -> None:
         backups, unreadable = opened.repository.backups()

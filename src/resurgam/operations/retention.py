@@ -12,6 +12,7 @@ from resurgam.catalog.state import State
 from resurgam.errors import NotFoundError, ResurgamError
 from resurgam.operations.holdings import Collected
 from resurgam.operations.inventory import Inventory, megabytes
+from resurgam.operations.progress import Progress
 from resurgam.policy.health_reasons import UNSOUND
 from resurgam.policy.interlock import Standing, suspicions
 from resurgam.policy.retention import Candidate, Decision, RetentionRules, plan_retention
@@ -106,10 +107,35 @@ def prune(
     known = _Known(
         state.pinned(), frozenset(name for name, how in verdicts.items() if how == "passed"), frozenset(suspects)
     )
-    decisions = list(_prune_one(inventory, inventory.holdings.location, retention, known, now, clocks_agree, dry_run))
+    here = inventory.holdings.location
+    decisions = list(_prune_one(inventory, here, retention, known, now, clocks_agree, dry_run))
     if inventory.remote is not None and inventory.remote_readable:
         decisions += _prune_one(inventory, "remote", retention, known, now, clocks_agree, dry_run)
     return PruneResult(dry_run, tuple(decisions), tuple(suspects.values()))
+
+
+def prune_and_collect(
+    inventory: Inventory,
+    retention: Retention,
+    state: State,
+    now: datetime,
+    progress: Progress,
+    *,
+    clocks_agree: bool = True,
+    dry_run: bool = False,
+    accept: bool = False,
+) -> PruneResult:
+    """The same, and what they alone needed is freed. CollectionRefused, with nothing deleted, if that were too much."""
+    parts, holdings = (inventory, retention, state, now), inventory.holdings
+    planned = prune(*parts, clocks_agree=clocks_agree, dry_run=True, accept=accept)
+    doomed = [one.decision.name for one in planned.deleted if one.location == holdings.location]
+    foreseen = None
+    if doomed or dry_run:
+        foreseen = holdings.foresee(doomed, progress, accept=accept, refuse=not dry_run)
+    if dry_run:
+        return replace(planned, collected=foreseen)
+    pruned = prune(*parts, clocks_agree=clocks_agree, accept=accept)
+    return replace(pruned, collected=holdings.collect(progress, accept=accept, checked=bool(doomed)))
 
 
 @dataclass(frozen=True, slots=True)

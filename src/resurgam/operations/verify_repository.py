@@ -7,6 +7,7 @@ the packs, another one each day, is read as well. Full: all packs. What is found
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -156,6 +157,24 @@ def refuse_unsound(verdict: RepositoryVerdict) -> None:
     )
 
 
+def note_damage(repository: Repository, backup: StoredBackup) -> None:
+    """Read every pack that a backup needs, and tell all writers what in them is damaged (docs/ordering.md, 64).
+
+    What of its list can't be read any more is left out.
+    """
+    found, packs = _Found(), set[bytes]()
+    chunks = [chunk for chunk, _ in backup.manifest.list_chunks()]
+    with suppress(DamagedError):
+        for body in bodies(repository.reader.blocks(backup.manifest.list_chunks())):
+            chunks += Record.decode(body).ids()
+    for chunk in chunks:
+        packs |= {place.pack for place in repository.index.locate(chunk)}
+    for pack, checked in ordered_map(lambda pack: (pack, _checked(repository, pack)), packs):
+        _take(repository, found, pack, checked)
+    _open_texts(repository, found)
+    _note(repository, found)
+
+
 def _some(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[-_NAMED:]) + more if names else "none"
@@ -182,7 +201,7 @@ def _open_texts(repository: Repository, found: _Found) -> None:
                     found.told_checked |= decode_checked(text)
             except ObjectMissing:
                 continue  # removed meanwhile
-            except ArchiveError as error:
+            except (ArchiveError, RepositoryError) as error:
                 found.problems.append(error.message)
     found.problems += [one for one in repository.index.troubles if one not in found.problems]
 
@@ -193,7 +212,7 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
         backups, unreadable = repository.backups()
         found.problems += [one.problem for one in unreadable]
         lost = find_losses(repository, standing).words
-    except ArchiveError as error:  # an outcome or a record; it was told of, and nothing can be said about backups
+    except (ArchiveError, RepositoryError) as error:  # an outcome or a record: nothing can be said about backups
         found.problems += [error.message] if error.message not in found.problems else []
         return []
     found.problems += [f"There is no trace of {one}." for one in lost]
@@ -211,7 +230,7 @@ def _checked(repository: Repository, pack: bytes) -> CheckedPack | str:
         return check_pack(pack, repository.store.get(pack_key(pack)), repository.opener)
     except ObjectMissing:
         return ""
-    except ArchiveError as error:
+    except (ArchiveError, RepositoryError) as error:
         return error.message
 
 

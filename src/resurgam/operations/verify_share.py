@@ -27,7 +27,11 @@ def verify_record(
     """Verify a backup's best copy: an archive always whole, one in a repository as `full` says. Raises as `verify`."""
     with inventory.open(record) as archive:
         if full or isinstance(archive, ForeignArchive) or inventory.file_of(record) is not None:
-            return verify(archive, progress)
+            try:
+                return verify(archive, progress)
+            except DamagedError:
+                inventory.holdings.note_damage(record.name)
+                raise
         lacking = inventory.holdings.lacking(record.name)
         if lacking:
             raise DamagedError(

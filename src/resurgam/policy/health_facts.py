@@ -106,7 +106,7 @@ class HealthFacts:
     the latest that ended `ok`, `degraded` or `failed`, newest first, `last_verifies` likewise; `last_success` holds the
     latest `ok` or `degraded` run of each kind, `last_end` the latest that ended in any way. `counts`: runs of 30 days
     by kind and outcome. `schedule` is None where none is set, `remote` where no copies are made. `channels_failing`:
-    labels.
+    labels. `key_doubt`: why nobody knows that new archives can be opened, "" if somebody does.
     """
 
     application: str
@@ -135,3 +135,4 @@ class HealthFacts:
     frozen: Sequence[str] = ()
     unavailable: Sequence[str] = ()
     troubles: Sequence[Trouble] = ()
+    key_doubt: str = ""

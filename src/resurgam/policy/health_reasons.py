@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from resurgam.policy.health_repository import repository_reasons, unseen
 from resurgam.policy.health_view import SKEW, View
+from resurgam.policy.health_wording import count_of, duration_of, hours_of, mb_of, moment_of, names_of
 from resurgam.settings.service_model import HealthLimits
 
 if TYPE_CHECKING:
-    from resurgam.catalog.catalog import BackupRecord
+    pass
 
 Severity = Literal["warning", "critical"]
 _HEARTBEAT = timedelta(minutes=5)
@@ -80,8 +81,8 @@ def backup_too_old(view: View, limits: HealthLimits) -> Iterator[Reason]:
     if newest is None or limits.max_age is None or view.age(newest.taken_at) <= limits.max_age:
         return
     message = (
-        f"The newest backup, {newest.name}, is {_hours(view.age(newest.taken_at))} old; "
-        f"BACKUP_MAX_AGE is {_hours(limits.max_age)}."
+        f"The newest backup, {newest.name}, is {hours_of(view.age(newest.taken_at))} old; "
+        f"BACKUP_MAX_AGE is {hours_of(limits.max_age)}."
     )
     hint = (
         "`resurgam backup` takes one now. Does the timer run (cron, systemd, or BACKUP_SCHEDULE and `resurgam serve`)?"
@@ -97,7 +98,7 @@ def last_run_failed(view: View, limits: HealthLimits) -> Iterator[Reason]:
     newest = view.dated
     stale = newest is None or (limits.max_age is not None and view.age(newest.taken_at) > limits.max_age)
     times = f"The last {in_a_row} backups failed, the latest" if in_a_row > 1 else "The last backup failed"
-    message = f"{times} {_hours(view.age(runs[0].finished_at))} ago: {runs[0].reason or 'no reason was kept.'}"
+    message = f"{times} {hours_of(view.age(runs[0].finished_at))} ago: {runs[0].reason or 'no reason was kept.'}"
     hint = runs[0].hint or "`resurgam doctor` looks for the cause; the log has the run."
     yield Reason("last_run_failed", "critical" if in_a_row > 1 or stale else "warning", message, hint)
 
@@ -128,7 +129,7 @@ def grew(view: View, limits: HealthLimits) -> Iterator[Reason]:
         return
     more = 100 * (newest.size / usual - 1)
     message = (
-        f"{newest.name} has {_mb(newest.size)}, {more:,.0f} % more than the usual {_mb(usual)} of the last 30 days."
+        f"{newest.name} has {mb_of(newest.size)}, {more:,.0f} % more than the usual {mb_of(usual)} of the last 30 days."
     )
     hint = (
         f"`resurgam show {newest.name}` says what it holds. If it is meant to be so, raise BACKUP_EXPECTED_GROWTH "
@@ -146,7 +147,7 @@ def shrank(view: View, limits: HealthLimits) -> Iterator[Reason]:
         (f"The database in {newest.name}", newest.database_size, view.usual_database_size),
     )
     small = [
-        f"{what} has {_mb(size)}; usual are {_mb(usual)}."
+        f"{what} has {mb_of(size)}; usual are {mb_of(usual)}."
         for what, size, usual in pairs
         if size is not None and usual is not None and size < usual / 2
     ]
@@ -162,9 +163,11 @@ def low_space(view: View, limits: HealthLimits) -> Iterator[Reason]:
     share = disk.free / disk.total
     if share >= _LOW and disk.free >= 2 * worth:
         return
-    message = f"{_mb(disk.free)} ({share:.0%}) are free in {view.facts.folder}"
+    message = f"{mb_of(disk.free)} ({share:.0%}) are free in {view.facts.folder}"
     if disk.free < 2 * worth:
-        message += f", less than {'one backup needs' if disk.free < worth else 'two backups need'} ({_mb(worth)} each)"
+        message += (
+            f", less than {'one backup needs' if disk.free < worth else 'two backups need'} ({mb_of(worth)} each)"
+        )
     hint = "Lower BACKUP_RETENTION_DAYS or MAX_BACKUPS and run `resurgam prune`, or use a larger disk."
     yield Reason("low_space", "critical" if disk.free < worth else "warning", f"{message}.", hint)
 
@@ -181,7 +184,7 @@ def remote_behind(view: View, limits: HealthLimits) -> Iterator[Reason]:
     # The copy of a backup that is under way comes last.
     if not behind or (len(behind) == 1 and any(one.kind == "backup" for one in view.facts.running)):
         return
-    message = f"{_count(len(behind), 'backup')} not copied to {remote.path}: {_names(behind)}."
+    message = f"{count_of(len(behind), 'backup')} not copied to {remote.path}: {names_of(behind)}."
     hint = "The next `resurgam backup` copies what is missing; `resurgam doctor` looks at the folder."
     yield Reason("remote_behind", "warning", message, hint)
 
@@ -190,7 +193,7 @@ def damaged_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
     if len(view.good) == len(view.facts.backups):
         return
     damaged = [one for one in view.facts.backups if one.condition == "damaged"]
-    message = f"{_count(len(damaged), 'backup')} damaged: {_names(damaged)}."
+    message = f"{count_of(len(damaged), 'backup')} damaged: {names_of(damaged)}."
     hint = f"`resurgam show {damaged[0].name}` says how; `resurgam delete {damaged[0].name}`"
     yield Reason("damaged_backup", "warning", message, hint)
 
@@ -286,14 +289,14 @@ def schedule_not_running(view: View, limits: HealthLimits) -> Iterator[Reason]:
         return
     # One of the future is left from before the clock was set back: a loop that lives would have replaced it.
     if abs(view.now - schedule.heartbeat) > _HEARTBEAT:
-        ago = _hours(abs((view.now - schedule.heartbeat).total_seconds()))
+        ago = hours_of(abs((view.now - schedule.heartbeat).total_seconds()))
         yield _not_running(f"BACKUP_SCHEDULE is set, but its service was last seen {ago} ago.", hint)
         return
     passed = sorted((due, task) for task, due in schedule.overdue.items() if view.now - due > _OVERDUE)
     if passed:
         due, task = passed[0]
-        late = _hours((view.now - due).total_seconds())
-        yield _not_running(f"The scheduled {task} of {_moment(due)} is {late} late.", hint)
+        late = hours_of((view.now - due).total_seconds())
+        yield _not_running(f"The scheduled {task} of {moment_of(due)} is {late} late.", hint)
 
 
 def clock_jumped(view: View, limits: HealthLimits) -> Iterator[Reason]:
@@ -301,7 +304,7 @@ def clock_jumped(view: View, limits: HealthLimits) -> Iterator[Reason]:
     if recent:
         jump = max(recent, key=lambda one: one.at)
         way = "back" if jump.seconds < 0 else "ahead"
-        message = f"The clock was set {way} by {_duration(abs(jump.seconds))} at {_moment(jump.at)}."
+        message = f"The clock was set {way} by {duration_of(abs(jump.seconds))} at {moment_of(jump.at)}."
         yield Reason("clock_jumped", "warning", message, "Run NTP. `resurgam doctor` compares the clocks.")
 
 
@@ -310,7 +313,7 @@ def clock_ahead(view: View, limits: HealthLimits) -> Iterator[Reason]:
     if not ahead:
         return
     first = max(ahead, key=lambda one: one.taken_at)
-    message = f"{first.name} is dated {_hours((first.taken_at - view.now).total_seconds())} in the future"
+    message = f"{first.name} is dated {hours_of((first.taken_at - view.now).total_seconds())} in the future"
     if view.dated is None:
         message += ", as are all others: how old they are can not be said"
     hint = "Is this machine's clock right? `resurgam doctor` compares the clocks; `resurgam backup` takes a backup."
@@ -340,6 +343,12 @@ def kept_changed(view: View, limits: HealthLimits) -> Iterator[Reason]:
         yield Reason("kept_changed", "warning", message, hint)
 
 
+def key_unproven(view: View, limits: HealthLimits) -> Iterator[Reason]:
+    if doubt := view.facts.key_doubt:
+        hint = "Set BACKUP_ENCRYPTION_IDENTITY_FILE for one `resurgam drill`, and unset it again."
+        yield Reason("key_unproven", "warning", doubt, hint)
+
+
 RULES: tuple[Rule, ...] = (
     troubles,
     setting_unavailable,
@@ -364,6 +373,7 @@ RULES: tuple[Rule, ...] = (
     grew,
     verify_old,
     drill_old,
+    key_unproven,
     kept_changed,
     channel_failing,
 )
@@ -371,28 +381,3 @@ RULES: tuple[Rule, ...] = (
 
 def _not_running(message: str, hint: str) -> Reason:
     return Reason("schedule_not_running", "critical", message, hint)
-
-
-def _mb(size: float) -> str:
-    return f"{size / (1 << 20):,.1f} MB"
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h"
-
-
-def _duration(seconds: float) -> str:
-    return _hours(seconds) if seconds >= 3600 else f"{seconds:,.0f} s"
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"1 {noun} is" if number == 1 else f"{number:,} {noun}s are"
-
-
-def _names(records: tuple[BackupRecord, ...] | list[BackupRecord]) -> str:
-    shown = ", ".join(one.name for one in records[:3])
-    return f"{shown} and {len(records) - 3:,} more" if len(records) > 3 else shown

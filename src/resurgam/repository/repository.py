@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 from resurgam.errors import DamagedError, NotFoundError, ObjectMissing, RepositoryError
@@ -125,6 +124,8 @@ class Repository:
         self.opener = Opener(keys)
         self._manifests: dict[bytes, Manifest] = {}
         self._outcomes: dict[bytes, str] = {}
+        self._index: IndexSet | None = None
+        self._reader: ChunkReader | None = None
 
     @classmethod
     def open(cls, store: ObjectStore, unlock: Callable[[bytes], Secrets], cache: Path | None = None) -> Repository:
@@ -140,14 +141,25 @@ class Repository:
             raise RepositoryError(f"The key is of another repository than {store.url}; nothing was touched.")
         return cls(store, keys, cache)
 
-    @cached_property
+    @property
     def index(self) -> IndexSet:
-        """Where chunks lie."""
-        return IndexSet.load(self.store, self.opener, self.cache)
+        """Where chunks lie, by the listing of its first use or of its last reload."""
+        # No cached_property: Python 3.11 locks it for all objects, which would wait for each other's stores.
+        if self._index is None:
+            self._index = IndexSet.load(self.store, self.opener, self.cache)
+        return self._index
 
-    @cached_property
+    def index_now(self) -> IndexSet:
+        """Where chunks lie, by a listing that begins now."""
+        if self._index is not None:
+            self._index.reload()
+        return self.index
+
+    @property
     def reader(self) -> ChunkReader:
-        return ChunkReader(self.store, self.opener, self.index)
+        if self._reader is None:
+            self._reader = ChunkReader(self.store, self.opener, self.index)
+        return self._reader
 
     def manifest_path(self, manifest: bytes) -> str:
         """What users see as a backup's address."""
@@ -208,7 +220,7 @@ class Repository:
                 found.append(StoredBackup(manifest, self.manifest(manifest), stored.stored_at))
             except ObjectMissing:
                 continue  # deleted since it was listed
-            except DamagedError as error:
+            except (DamagedError, RepositoryError) as error:
                 unreadable.append(Unreadable(manifest, error.message))
         return found, unreadable
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from resurgam.errors import SettingsError
 from resurgam.settings import variables as v
 from resurgam.settings.connection import read_connection, read_place
+from resurgam.settings.encryption import read_encryption
 from resurgam.settings.layers import Layer, Reader, did_you_mean, dotenv_layer, environment_layer, toml_layer
 from resurgam.settings.load_repository import read_repository
 from resurgam.settings.load_service import read_service
@@ -106,6 +107,7 @@ def _build(
 
     backup_dir = path(v.BACKUP_DIR, Path(v.BACKUP_DIR.default))
     days, most = reader.value(v.BACKUP_RETENTION_DAYS), reader.value(v.MAX_BACKUPS)
+    encryption = read_encryption(reader)
     settings = Settings(
         app_name=reader.value(v.APP_NAME),
         app_dir=app_dir,
@@ -134,23 +136,17 @@ def _build(
         restore_keep=reader.value(v.RESTORE_KEEP),
         restore_safety_backup=reader.value(v.RESTORE_SAFETY_BACKUP),
         restore_database=read_place(reader, v.RESTORE_DATABASE_URL),
-        repository=read_repository(reader),
+        encryption=encryption,
+        repository=read_repository(reader, encryption),
         **read_service(reader),
         config_path=config_path,
         env_path=app_dir / ".env" if dotenv is not None else None,
         secret_files=tuple(reader.secret_files),
         warnings=tuple(reader.warnings),
-        unavailable=_unavailable(reader),
+        unavailable=tuple(name for name in sorted(v.UNAVAILABLE) if reader.is_set(name)),
     )
     _check_together(settings, reader)
     return replace(settings, warnings=(*settings.warnings, *_unrestorable(settings)))
-
-
-def _unavailable(reader: Reader) -> tuple[str, ...]:
-    names = set(v.UNAVAILABLE)
-    if not reader.is_set("BACKUP_REPOSITORY"):
-        names |= set(v.UNAVAILABLE_TO_ARCHIVES)
-    return tuple(name for name in sorted(names) if reader.is_set(name))
 
 
 def _unrestorable(settings: Settings) -> Iterator[str]:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-from pathlib import Path
 
 from resurgam.settings import repository_variables as v
 from resurgam.settings import variables
+from resurgam.settings.encryption import key_file
 from resurgam.settings.layers import Reader
-from resurgam.settings.model import RepositoryRules
-from resurgam.settings.table import Variable
+from resurgam.settings.model import Encryption, RepositoryRules
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_FILES = (v.BACKUP_ENCRYPTION_IDENTITY_FILE, v.BACKUP_WRITER_KEY_FILE, v.BACKUP_RECOVERY_KIT_FILE)
+_FILES = (v.BACKUP_WRITER_KEY_FILE, v.BACKUP_RECOVERY_KIT_FILE)
 
 
-def read_repository(reader: Reader) -> RepositoryRules | None:
-    """The rules; None where backups are archives. What only a repository has a use for is refused without one."""
-    files = {variable.name: _file(reader, variable) for variable in _FILES}
-    passphrase = reader.secret(v.BACKUP_ENCRYPTION_KEY)
-    command = _command(reader)
+def read_repository(reader: Reader, encryption: Encryption) -> RepositoryRules | None:
+    """The rules, with the keys that `encryption` has; None where backups are archives. What only a repository has a use
+    for is refused without one."""
+    files = {variable.name: key_file(reader, variable) for variable in _FILES}
     limit, read_all = reader.value(v.BACKUP_PRUNE_LIMIT), reader.value(v.BACKUP_READ_ALL)
     given = reader.optional(v.BACKUP_REPOSITORY)
     if given is None:
@@ -36,9 +33,9 @@ def read_repository(reader: Reader) -> RepositoryRules | None:
             "itself (docs/user-guide.md), or schedule a second backup with archives",
         )
     ways = {
-        "BACKUP_ENCRYPTION_KEY": passphrase is not None,
-        v.BACKUP_ENCRYPTION_KEY_COMMAND.name: bool(command),
-        v.BACKUP_ENCRYPTION_IDENTITY_FILE.name: files[v.BACKUP_ENCRYPTION_IDENTITY_FILE.name] is not None,
+        "BACKUP_ENCRYPTION_KEY": encryption.key is not None,
+        v.BACKUP_ENCRYPTION_KEY_COMMAND.name: bool(encryption.key_command),
+        v.BACKUP_ENCRYPTION_IDENTITY_FILE.name: encryption.identity_file is not None,
         v.BACKUP_WRITER_KEY_FILE.name: files[v.BACKUP_WRITER_KEY_FILE.name] is not None,
     }
     first, *others = [name for name, there in ways.items() if there] or [""]
@@ -46,34 +43,11 @@ def read_repository(reader: Reader) -> RepositoryRules | None:
         reader.complain(first, f"and {' and '.join(others)} are all set; keep the one that shall open the repository")
     return RepositoryRules(
         place=given if _URL.match(given) else os.path.normpath(reader.base / given),
-        passphrase=passphrase,
-        command=command,
-        identity_file=files[v.BACKUP_ENCRYPTION_IDENTITY_FILE.name],
+        passphrase=encryption.key,
+        command=encryption.key_command,
+        identity_file=encryption.identity_file,
         writer_key_file=files[v.BACKUP_WRITER_KEY_FILE.name],
         kit_file=files[v.BACKUP_RECOVERY_KIT_FILE.name],
         prune_limit=limit,
         read_all=read_all,
     )
-
-
-def _file(reader: Reader, variable: Variable[str]) -> Path | None:
-    """A file with a key, which therefore never enters a backup; it is opened when the repository is."""
-    given = reader.optional(variable)
-    if given is None:
-        return None
-    path = Path(os.path.normpath(reader.base / given))
-    reader.secret_files.append(path)
-    return path
-
-
-def _command(reader: Reader) -> tuple[str, ...]:
-    given = reader.optional(v.BACKUP_ENCRYPTION_KEY_COMMAND)
-    if given is None:
-        return ()
-    try:
-        words = tuple(shlex.split(given))
-    except ValueError:
-        words = ()
-    if not words:
-        reader.complain(v.BACKUP_ENCRYPTION_KEY_COMMAND.name, "is no command: a quote is not closed, or it is empty")
-    return words

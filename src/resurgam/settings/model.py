@@ -58,6 +58,20 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
+class Encryption:
+    """How new archives are encrypted (`kind` None: not), and what opens encrypted ones.
+
+    With `recipients` it is to them, else by the key: `key`, or what `key_command` prints.
+    """
+
+    kind: Literal["age", "gpg"] | None = None
+    key: Secret | None = None
+    key_command: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    identity_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DrillRules:
     """Where backups are restored for practice, and by what they are judged there.
 
@@ -133,6 +147,7 @@ class Settings:
     hooks: Hooks = field(default_factory=Hooks)
     health: HealthLimits = field(default_factory=HealthLimits)
     drills: DrillRules = field(default_factory=DrillRules)
+    encryption: Encryption = field(default_factory=Encryption)
     backup_shrink_limit: int = 50
     repository: RepositoryRules | None = None
     restore_database: Database | None = None

@@ -59,6 +59,18 @@ def integer(least: int, most: int = 999_999_999) -> Callable[[Raw], int]:
     return parse
 
 
+def one_of(*words: str) -> Callable[[Raw], str]:
+    """A parser of one of some words, in any case; "" stands for none of them."""
+
+    def parse(raw: Raw) -> str:
+        word = text(raw).lower()
+        if word and word not in words:
+            raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}, not {quoted(word)}")
+        return word
+
+    return parse
+
+
 def duration(raw: Raw) -> float | None:
     """Seconds from `90`, `90s`, `10m`, `2h` or `1d`; None, meaning no limit, from `none` or `0`."""
     words = text(raw)

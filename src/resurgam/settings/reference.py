@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from resurgam.settings.table import SecretVariable, Variable
-from resurgam.settings.variables import GROUPS, UNAVAILABLE, UNAVAILABLE_TO_ARCHIVES
+from resurgam.settings.variables import GROUPS, UNAVAILABLE
 
 _HEAD = """\
 # Settings
@@ -77,8 +77,6 @@ def reference() -> str:
     parts.append(_SECRETS)
     parts.append("\n## Not there yet\nA backup fails, rather than ignoring them, while one of these is set:\n")
     parts.extend(f"- `{name}` ({feature})\n" for name, feature in sorted(UNAVAILABLE.items()))
-    parts.append("\nThe same without BACKUP_REPOSITORY:\n")
-    parts.extend(f"- `{name}` ({feature})\n" for name, feature in sorted(UNAVAILABLE_TO_ARCHIVES.items()))
     return "".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resurgam.settings import parse
-from resurgam.settings.repository_variables import REPOSITORY_GROUP
+from resurgam.settings.repository_variables import ENCRYPTION_GROUP, REPOSITORY_GROUP
 from resurgam.settings.service_variables import SERVICE_GROUPS
 from resurgam.settings.table import SecretVariable, Variable
 
@@ -160,13 +160,6 @@ PG_FALLBACK = {"DB_HOST": "PGHOST", "DB_PORT": "PGPORT", "DB_NAME": "PGDATABASE"
 UNAVAILABLE = {
     "S3_BACKUP_BUCKET": "copies to S3",
 }
-# The same without a repository: archives are not encrypted.
-UNAVAILABLE_TO_ARCHIVES = {
-    "BACKUP_ENCRYPTION_KEY": "encrypted archives",
-    "BACKUP_ENCRYPTION_KEY_COMMAND": "encrypted archives",
-    "BACKUP_ENCRYPTION_KEY_FILE": "encrypted archives",
-}
-
 GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = (
     ("The application", (APP_NAME, APP_DIR, BACKUP_CONFIG_FILES, BACKUP_FILE_TREES, BACKUP_EXCLUDE)),
     ("Backups", (BACKUP_ENABLED, BACKUP_DIR, BACKUP_STATE_FILE, BACKUP_LOG_FILE)),
@@ -197,6 +190,7 @@ GROUPS: tuple[tuple[str, tuple[Variable[object] | SecretVariable, ...]], ...] = 
         "Remote copies",
         (REMOTE_BACKUP_ENABLED, REMOTE_BACKUP_PATH, REMOTE_BACKUP_RETENTION_DAYS, REMOTE_MAX_BACKUPS),
     ),
+    ENCRYPTION_GROUP,
     REPOSITORY_GROUP,
     *SERVICE_GROUPS,
 )

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from resurgam.durable import fsync_folder, rename_new
 from resurgam.errors import BusyError, NotFoundError, StorageError
-from resurgam.stores.listing import PARTIAL, SUFFIX, FoundArchive, list_archives
+from resurgam.stores.listing import (
+    PARTIAL,
+    SUFFIXES,
+    FoundArchive,
+    file_name,
+    list_archives,
+    standing_file,
+)
 
 _LOCK = ".resurgam.lock"
 EVIDENCE = ".drill.json"
@@ -87,9 +94,10 @@ class BackupFolder:
             os.close(fd)
 
     @contextmanager
-    def create(self, name: str) -> Iterator[PartialArchive]:
+    def create(self, name: str, form: str = "") -> Iterator[PartialArchive]:
         """A partial archive, open for writing; removed at the end of the block unless it was published."""
-        path = self.path / f".{name}{SUFFIX}.partial"
+        final = self.path / file_name(name, form)
+        path = final.with_name(f".{final.name}.partial")
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -97,7 +105,7 @@ class BackupFolder:
                 f"No file can be made in BACKUP_DIR {self.path} ({error.strerror}).",
                 "`resurgam doctor` checks space and permissions.",
             ) from None
-        partial = PartialArchive(fd, path, self.archive_path(name))
+        partial = PartialArchive(fd, path, final)
         try:
             yield partial
         finally:
@@ -113,7 +121,8 @@ class BackupFolder:
         return tuple(path.name for path in swept)
 
     def archive_path(self, name: str) -> Path:
-        return self.path / f"{name}{SUFFIX}"
+        """The file of that backup which is there, in whatever form; the plain one's where none is."""
+        return standing_file(self.path, name)
 
     def evidence_path(self, name: str) -> Path:
         """Where the result of a backup's latest drill is kept, beside it."""
@@ -124,7 +133,7 @@ class BackupFolder:
         return list_archives(self.path) if self.path.exists() else []
 
     def delete(self, name: str) -> int:
-        """Remove one archive, and its drill's evidence; answers its size in bytes. Durable on return.
+        """Remove one archive in every form, and its drill's evidence; answers its size in bytes. Durable on return.
 
         NotFoundError if it is not there.
         """
@@ -132,6 +141,8 @@ class BackupFolder:
         try:
             size = path.stat().st_size
             path.unlink()
+            for form in SUFFIXES:
+                (self.path / file_name(name, form)).unlink(missing_ok=True)
             self.evidence_path(name).unlink(missing_ok=True)
         except FileNotFoundError:
             raise NotFoundError(f"There is no backup {name} in {self.path}.") from None

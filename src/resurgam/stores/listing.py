@@ -11,9 +11,11 @@ from pathlib import Path
 from resurgam.errors import StorageError
 
 SUFFIX = ".tar.gz"
+# How an archive lies there: "" plain, or encrypted. Of several of one name the first counts.
+SUFFIXES = {"": SUFFIX, "age": f"{SUFFIX}.age", "gpg": f"{SUFFIX}.gpg"}
 BACKUP_NAME = re.compile(r"(?P<app>[A-Za-z0-9][A-Za-z0-9_.-]{0,39})_backup_(?P<timestamp>\d{8}_\d{6})")
 
-PARTIAL = re.compile(rf"\.{BACKUP_NAME.pattern}{re.escape(SUFFIX)}\.partial")
+PARTIAL = re.compile(rf"\.{BACKUP_NAME.pattern}{re.escape(SUFFIX)}(\.age|\.gpg)?\.partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,29 @@ class FoundArchive:
     size: int
     mtime_ns: int
     identity: int
+    form: str = ""
+
+
+def file_name(name: str, form: str = "") -> str:
+    """The file of a backup."""
+    return name + SUFFIXES[form]
+
+
+def split_name(file: str) -> tuple[str, str]:
+    """The backup's name and the form by the name of its file; a name without any of the endings is taken as it is."""
+    for form, suffix in reversed(SUFFIXES.items()):
+        if file.endswith(suffix):
+            return file.removesuffix(suffix), form
+    return file, ""
+
+
+def standing_file(folder: Path, name: str) -> Path:
+    """The file of that backup which is there, in whatever form; the plain one's where none is."""
+    for form in SUFFIXES:
+        path = folder / file_name(name, form)
+        if path.exists():
+            return path
+    return folder / file_name(name)
 
 
 def is_backup_name(name: str) -> bool:
@@ -36,12 +61,12 @@ def is_backup_name(name: str) -> bool:
 
 def list_archives(folder: Path) -> list[FoundArchive]:
     """The archives of a folder, by name. StorageError if it can't be read: that is not an empty folder."""
-    found = []
+    found: dict[str, FoundArchive] = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                name = entry.name.removesuffix(SUFFIX)
-                if name == entry.name or not is_backup_name(name):
+                name, form = split_name(entry.name)
+                if name == entry.name or not is_backup_name(name) or (name in found and found[name].form <= form):
                     continue
                 try:
                     status = entry.stat()
@@ -49,9 +74,9 @@ def list_archives(folder: Path) -> list[FoundArchive]:
                     continue  # deleted since it was listed, or a link to nothing
                 if stat.S_ISREG(status.st_mode):
                     identity = (status.st_ino ^ status.st_ctime_ns) & 0x7FFF_FFFF_FFFF_FFFF
-                    found.append(FoundArchive(name, status.st_size, status.st_mtime_ns, identity))
+                    found[name] = FoundArchive(name, status.st_size, status.st_mtime_ns, identity, form)
     except OSError as error:
         raise StorageError(
             f"The folder {folder} can not be read ({error.strerror}).", "Check its path, its owner and its mode."
         ) from None
-    return sorted(found, key=lambda archive: archive.name)
+    return sorted(found.values(), key=lambda archive: archive.name)

@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from resurgam.durable import write_all
 from resurgam.errors import NotFoundError, StorageError
-from resurgam.stores.listing import PARTIAL, SUFFIX, FoundArchive, list_archives
+from resurgam.stores.listing import PARTIAL, SUFFIXES, FoundArchive, file_name, list_archives, standing_file
 
 MARKER = ".resurgam-remote"
 _BLOCK = 4 << 20
@@ -72,18 +72,19 @@ class RemoteFolder:
         return list_archives(self.path)
 
     def archive_path(self, name: str) -> Path:
-        return self.path / f"{name}{SUFFIX}"
+        """The file of that backup which is there, in whatever form; the plain one's where none is."""
+        return standing_file(self.path, name)
 
     def copy(self, source: Path, name: str, progress: Progress = lambda count: None) -> None:
-        """Copy one archive here, and read it back. Replaces a damaged copy of the same name.
+        """Copy one archive here, in its form, and read it back. Replaces a damaged copy of the same name.
 
         StorageError if it could not be written, or reads back differently; no copy is left then.
         """
         self.check()
-        final = self.archive_path(name)
+        final = self.path / source.name
         try:
             if self._can_rename():
-                partial = self.path / f".{name}{SUFFIX}.partial"
+                partial = self.path / f".{source.name}.partial"
                 self._write(source, partial, progress)
                 partial.replace(final)
                 with contextlib.suppress(OSError):  # not every mount syncs folders
@@ -108,10 +109,12 @@ class RemoteFolder:
                     path.unlink()
 
     def delete(self, name: str) -> None:
-        """Remove one archive here. NotFoundError if it is not there."""
+        """Remove one archive here, in every form. NotFoundError if it is not there."""
         self.check()
         try:
             self.archive_path(name).unlink()
+            for form in SUFFIXES:
+                (self.path / file_name(name, form)).unlink(missing_ok=True)
         except FileNotFoundError:
             raise NotFoundError(f"There is no backup {name} in {self.path}.") from None
         except OSError as error:
