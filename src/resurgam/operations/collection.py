@@ -9,15 +9,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from blake3 import blake3
 
+from resurgam.archive.entry import printable
 from resurgam.clock import Clock
-from resurgam.errors import CollectionRefused, DamagedError, ObjectExists, ObjectMissing
+from resurgam.errors import (
+    ArchiveError,
+    CollectionRefused,
+    DamagedError,
+    HostileError,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryError,
+)
 from resurgam.operations.losses import listed_indexes, refuse_losses
+from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
 from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
@@ -45,11 +55,13 @@ from resurgam.repository.removals import Removals, encode_removal, finish_remova
 from resurgam.repository.repository import Repository, Standing
 from resurgam.repository.run import intents
 from resurgam.repository.sealing import Kind, Sealer
+from resurgam.repository.texts import read_text
 from resurgam.repository.tombstones import Stamp, put_tombstones, read_tombstones, stamp_now
 
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +120,10 @@ def collect(
     swept = 0 if dry_run else _sweep(repository, busy)
     standing = repository.standing()
     needed = _Needed(repository)
-    plan = _plan(repository, usage(repository.index, needed.of(standing)), busy)
+    used = usage(repository.index, needed.of(standing))
+    if used.missing:
+        raise _chunks_missing(repository, standing, len(used.missing))
+    plan = _plan(repository, used, busy)
     if plan.share * 100 > limits.share and not (limits.accept or dry_run):
         raise CollectionRefused(
             f"This would free {plan.freed:,} of {plan.total:,} bytes, more than {limits.share} %; nothing was removed.",
@@ -147,10 +162,17 @@ class _Needed:
         for manifest in (*standing.committed, *standing.undecided):
             try:
                 found = self._repository.manifest(manifest)
-            except ObjectMissing:
-                continue  # deleted since it was listed
-            yield b"".join(chunk for chunk, _ in found.list_chunks())
-            yield from self._content(found, seen)
+            except (ObjectMissing, HostileError):
+                continue  # deleted since it was listed; or nonsense, which needs nothing
+            try:
+                yield b"".join(chunk for chunk, _ in found.list_chunks())
+                yield from self._content(found, seen)
+            except DamagedError as error:
+                raise DamagedError(
+                    f"What the backup {printable(found.head.name.encode(errors='replace'))} needs can't be told, so "
+                    f"nothing was removed: {error.message}",
+                    "The next backup mends what it still has. If this one is no loss, `resurgam delete` it.",
+                ) from None
 
     def _content(self, manifest: Manifest, seen: set[bytes]) -> Iterator[bytes]:
         for body in bodies(self._repository.reader.blocks(manifest.list_chunks())):
@@ -175,7 +197,7 @@ def _sweep(repository: Repository, busy: bool) -> int:
     swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
     now, sealer = store.time(), Sealer(repository.keys)
     for manifest, stored in standing.undecided.items():
-        if busy and now - stored.stored_at < POLITE.total_seconds():
+        if busy and now - stored.stored_at < POLITE.total_seconds() and _readable(repository, manifest):
             continue
         text = json.dumps({"outcome": ABANDONED}).encode()
         with suppress(ObjectExists):  # it was committed this moment
@@ -186,12 +208,23 @@ def _sweep(repository: Repository, busy: bool) -> int:
         if pack not in listed and pack in standing.removed.packs:
             store.delete(tombstone_key(pack))
             swept += 1
-    swept += _sweep_findings(repository, listed)
+    swept += sweep_pretended(repository) + _sweep_findings(repository, listed)
     for intent, since in intents(repository):
-        if now - since > POLITE.total_seconds():
+        if abs(now - since) > POLITE.total_seconds():
             store.delete(intent_key(intent))
             swept += 1
     return swept
+
+
+def _readable(repository: Repository, manifest: bytes) -> bool:
+    """Whether an unfinished backup is worth any patience: nobody could restore one whose manifest is not sound."""
+    try:
+        repository.manifest(manifest)
+    except ObjectMissing:
+        return True
+    except (ArchiveError, RepositoryError):
+        return False
+    return True
 
 
 def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
@@ -201,8 +234,11 @@ def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
         for stored in list(store.list(folder)):
             if (name := id_of(stored.key)) is None:
                 continue
-            text = repository.opener.open_text(kind, name, store.get(stored.key))
-            about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            try:
+                text = read_text(store, repository.opener, kind, name)[1]
+                about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            except (ObjectMissing, ArchiveError, RepositoryError):
+                continue
             if not about & listed:
                 store.delete(stored.key)
                 swept += 1
@@ -210,11 +246,6 @@ def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
 
 
 def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
-    if used.missing:
-        raise DamagedError(
-            f"{len(used.missing)} chunks that backups need are in no pack, so nothing was removed.",
-            "`resurgam verify --all` says which backups are hurt; the next backup stores again what it still has.",
-        )
     now = repository.store.time()
     outdated = outdated_packs(repository)
     damaged: dict[bytes, set[bytes]] = {}
@@ -233,6 +264,21 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
         if not info.tombstoned
     )
     return plan_collection(facts, running=busy)
+
+
+def _chunks_missing(repository: Repository, standing: Standing, count: int) -> DamagedError:
+    """Names the backups: a write-only host that was broken into can make one that lacks something, which is to be
+    deleted then."""
+    hurt = []
+    for manifest, stored in standing.committed.items():
+        alone = replace(standing, committed={manifest: stored}, undecided={})
+        if usage(repository.index, _Needed(repository).of(alone)).missing:
+            hurt.append(printable(repository.manifest(manifest).head.name.encode(errors="replace")))
+    named = f" ({', '.join(sorted(hurt)[:_NAMED])}{' and others' if len(hurt) > _NAMED else ''})" if hurt else ""
+    return DamagedError(
+        f"{count} chunks that backups need{named} are in no pack, so nothing was removed.",
+        "The next backup stores again what it still has; `resurgam delete` a backup that is no loss.",
+    )
 
 
 def _health(used: Usage, pack: bytes, damaged: Set[bytes], outdated: bool) -> Health:

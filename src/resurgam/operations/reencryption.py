@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from resurgam.errors import ObjectMissing
+from resurgam.errors import ArchiveError, HostileError, ObjectMissing, RepositoryError
 from resurgam.repository.layout import manifest_key, new_id, outcome_key, pack_key, record_key
 from resurgam.repository.manifests import COMMITTED
 from resurgam.repository.removals import Removals, encode_removal, finish_removal, read_removals
@@ -53,10 +53,12 @@ def seal_manifests_anew(repository: Repository) -> int:
             if repository.opener.header(Kind.MANIFEST, manifest, raw).epoch >= repository.keys.epoch.number:
                 continue
             content = repository.manifest(manifest).encode()
-        except ObjectMissing:
-            continue  # deleted since it was listed
+            # What a write-only host says of others must not be believed the more for it.
+            passing_on = Sealer(repository.keys, author=repository.author(manifest))
+        except (ObjectMissing, HostileError):
+            continue  # deleted since it was listed; or nonsense, which nobody can seal anew
         new, record = new_id(), new_id()
-        store.put(manifest_key(new), sealer.seal_text(Kind.MANIFEST, new, content))
+        store.put(manifest_key(new), passing_on.seal_text(Kind.MANIFEST, new, content))
         outcome = json.dumps({"outcome": COMMITTED}).encode()
         store.put(outcome_key(new), sealer.seal_text(Kind.OUTCOME, new, outcome))
         deleted = manifest in read_removals(store, repository.opener).manifests
@@ -73,8 +75,8 @@ def _of_older_epochs(repository: Repository) -> Iterator[bytes]:
         if info.tombstoned:
             continue
         try:
-            head = repository.store.get(pack_key(pack), 0, HEADER)
-        except ObjectMissing:
-            continue
-        if repository.opener.header(Kind.PACK, pack, head).epoch < repository.keys.epoch.number:
+            header = repository.opener.header(Kind.PACK, pack, repository.store.get(pack_key(pack), 0, HEADER))
+        except (ObjectMissing, ArchiveError, RepositoryError):
+            continue  # gone, or damaged, which a verification tells
+        if header.epoch < repository.keys.epoch.number:
             yield pack
