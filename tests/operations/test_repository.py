@@ -250,7 +250,7 @@ def test_what_a_broken_write_only_host_says_of_its_backup_stops_no_list(scene: S
         repository = readiness.repository(service).open().repository
         manifest = repository.backups()[0][0].manifest
     host = Sealer(replace(repository.keys, auth_full=None))
-    odd = [
+    odd: list[dict[str, object]] = [
         {"name": "../../etc/passwd"},
         {"stored": 1 << 60, "sequence": 1 << 60},
         {"app": "x" * 1000, "host": "\x1b[2J"},
