@@ -259,9 +259,9 @@ def test_many_backups_in_one_process_leave_no_descriptor_and_no_mapping(tmp_path
             maps = Path("/proc/self/maps").read_text().count(str(cache))
             threads = len(os.listdir("/proc/self/task"))
             counts.append((len(os.listdir("/proc/self/fd")), maps, threads))
-    fds, mapped, threads = zip(*counts, strict=True)
+    fds, mapped, tasks = zip(*counts, strict=True)
     assert max(fds) <= fds[0] + 3, counts
     assert max(mapped) <= 12, counts
-    assert max(threads) <= threads[0] + 2, counts
+    assert max(tasks) <= tasks[0] + 2, counts
     assert len(list(cache.glob("*.table"))) <= 12
     assert contents(repository, made)
