@@ -14,9 +14,17 @@ from datetime import timedelta
 from typing import Any
 
 from resurgam.clock import Clock
-from resurgam.errors import CollectionRefused, DamagedError, ObjectExists
+from resurgam.errors import (
+    ArchiveError,
+    CollectionRefused,
+    DamagedError,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryError,
+)
 from resurgam.operations.collection_looks import Looks, used_by
 from resurgam.operations.losses import listed_indexes
+from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
 from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
@@ -43,11 +51,13 @@ from resurgam.repository.removals import Removals, encode_removal, finish_remova
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import intents
 from resurgam.repository.sealing import Kind, Sealer
+from resurgam.repository.texts import read_text
 from resurgam.repository.tombstones import put_tombstones, read_tombstones, stamp_now
 
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +198,8 @@ def _sweep(repository: Repository, busy: bool) -> int:
     swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
     now, sealer = store.time(), Sealer(repository.keys)
     for manifest, stored in standing.undecided.items():
-        if busy and abs(now - stored.stored_at) < POLITE.total_seconds():
+        recent = abs(now - stored.stored_at) < POLITE.total_seconds()
+        if busy and recent and _readable(repository, manifest):
             continue
         text = json.dumps({"outcome": ABANDONED}).encode()
         with suppress(ObjectExists):  # it was committed this moment
@@ -197,12 +208,23 @@ def _sweep(repository: Repository, busy: bool) -> int:
     there = set(listed_indexes(repository))
     finish_removal(store, (), there & standing.removed.indexes)
     swept += len(there & standing.removed.indexes)
-    swept += _sweep_findings(repository)
+    swept += sweep_pretended(repository) + _sweep_findings(repository)
     for intent, since in intents(repository):
         if abs(now - since) > POLITE.total_seconds():
             store.delete(intent_key(intent))
             swept += 1
     return swept
+
+
+def _readable(repository: Repository, manifest: bytes) -> bool:
+    """Whether an unfinished backup is worth any patience: nobody could restore one whose manifest is not sound."""
+    try:
+        repository.manifest(manifest)
+    except ObjectMissing:
+        return True
+    except (ArchiveError, RepositoryError):
+        return False
+    return True
 
 
 def _sweep_findings(repository: Repository) -> int:
@@ -212,8 +234,11 @@ def _sweep_findings(repository: Repository) -> int:
         for stored in list(store.list(folder)):
             if (name := id_of(stored.key)) is None:
                 continue
-            text = repository.opener.open_text(kind, name, store.get(stored.key))
-            about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            try:
+                text = read_text(store, repository.opener, kind, name)[1]
+                about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            except (ObjectMissing, ArchiveError, RepositoryError):
+                continue
             if not about & listed:
                 store.delete(stored.key)
                 swept += 1

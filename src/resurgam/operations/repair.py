@@ -17,6 +17,7 @@ from resurgam.operations.progress import Progress
 from resurgam.operations.verify_repository import verify_repository
 from resurgam.repository.layout import new_id, outcome_key, record_key
 from resurgam.repository.manifests import COMMITTED
+from resurgam.repository.memory import Memory
 from resurgam.repository.removals import encode_removal
 from resurgam.repository.repository import Repository
 from resurgam.repository.sealing import Kind, Sealer
@@ -58,15 +59,17 @@ def repair(
     DamagedError where so much is broken that nothing can be told.
     """
     repository.index.reload()
-    lost = find_losses(repository, repository.standing())
+    seen = Memory(repository.keys, repository.cache).read()
+    lost = find_losses(repository, repository.standing(), seen)
     words, mended = lost.words, tuple(f"the outcome {one.hex()}" for one in sorted(lost.outcomes))
     if not dry_run:
         sealer, store = Sealer(repository.keys), repository.store
         text = json.dumps({"outcome": COMMITTED}).encode()
         for manifest in lost.outcomes:
+            store.delete(outcome_key(manifest))  # where one lies there, nobody can believe it
             store.put(outcome_key(manifest), sealer.seal_text(Kind.OUTCOME, manifest, text))
         if lost.outcomes:  # what those backups name counts again
-            lost = find_losses(repository, repository.standing())
+            lost = find_losses(repository, repository.standing(), seen)
             words += [one for one in lost.words if one not in words]
         if gone := lost.removals:
             record = new_id()

@@ -58,7 +58,7 @@ class RepositoryAccess:
 
     place: str
     unlocking: Unlocking
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     cache: Path
     app: str
     clock: Clock
