@@ -27,7 +27,16 @@ from resurgam.operations.losses import listed_indexes
 from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
-from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
+from resurgam.policy.collection import (
+    POLITE,
+    CollectionPlan,
+    Health,
+    PackFacts,
+    clocks_agree,
+    grace,
+    may_go,
+    plan_collection,
+)
 from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_usage import Usage
 from resurgam.repository.layout import (
@@ -148,9 +157,9 @@ def collect(
     can't be told what is needed."""
     store, looks = repository.store, Looks(repository, limits.remembered, clock)
     progress.phase("Looking at what the backups need")
-    busy = running(repository)
+    busy = _busy(repository, clock)
     looks.refuse_losses()
-    swept = _sweep(repository, busy)
+    swept = _sweep(repository, busy, sure=clocks_agree(stamp_now(store, clock)))
     standing, used = looks.everything()
     plan = _plan(repository, used, busy)
     if not checked:
@@ -169,7 +178,7 @@ def collect(
     repository.index.reload(written)
     used = used_by(repository, standing)
     progress.phase("Removing packs")
-    now, wait = stamp_now(store, clock), grace(running=busy or running(repository))
+    now, wait = stamp_now(store, clock), grace(running=busy or _busy(repository, clock))
     free = used.packs.keys() - _held(repository, used)
     going = [pack for pack, stamp in doomed.items() if pack in free and may_go(stamp, now, wait)]
     freed = sum(used.packs[pack].size for pack in going)
@@ -189,8 +198,14 @@ def running(repository: Repository) -> bool:
     return any(abs(now - since) < POLITE.total_seconds() for _, since in intents(repository))
 
 
-def _sweep(repository: Repository, busy: bool) -> int:
-    """Finish what dead runs left (sentence 60); answers how many objects went."""
+def _busy(repository: Repository, clock: Clock) -> bool:
+    """The same; where the store's clock and this machine's disagree, every intent is believed."""
+    sure = clocks_agree(stamp_now(repository.store, clock))
+    return running(repository) or (not sure and bool(intents(repository)))
+
+
+def _sweep(repository: Repository, busy: bool, *, sure: bool) -> int:
+    """Finish what dead runs left (sentence 60); answers how many objects went. Ages count if the clocks are `sure`."""
     store, standing = repository.store, repository.standing()
     finish_removal(store, standing.leftover)
     for manifest in standing.abandoned:
@@ -198,8 +213,8 @@ def _sweep(repository: Repository, busy: bool) -> int:
     swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
     now, sealer = store.time(), Sealer(repository.keys)
     for manifest, stored in standing.undecided.items():
-        recent = abs(now - stored.stored_at) < POLITE.total_seconds()
-        if busy and recent and _readable(repository, manifest):
+        old = sure and abs(now - stored.stored_at) > POLITE.total_seconds()
+        if busy and not old and _readable(repository, manifest):
             continue
         text = json.dumps({"outcome": ABANDONED}).encode()
         with suppress(ObjectExists):  # it was committed this moment
@@ -210,7 +225,7 @@ def _sweep(repository: Repository, busy: bool) -> int:
     swept += len(there & standing.removed.indexes)
     swept += sweep_pretended(repository) + _sweep_findings(repository)
     for intent, since in intents(repository):
-        if abs(now - since) > POLITE.total_seconds():
+        if sure and abs(now - since) > POLITE.total_seconds():
             store.delete(intent_key(intent))
             swept += 1
     return swept
