@@ -24,8 +24,11 @@ def list_backups(json: JsonOption = False) -> int:
     face = Face(json)
     with face.service() as service:
         backups = service.list_backups()
-        folder = service.settings.backup_dir
-    face.answer(backups, "" if json else _list_text(backups, str(folder)))
+        rules = service.settings.repository
+        place = str(service.settings.backup_dir) if rules is None else rules.place
+        if rules is not None and rules.writer_key_file is not None:
+            place += " that this machine may see"
+    face.answer(backups, "" if json else _list_text(backups, place))
     return exits.OK
 
 
@@ -137,9 +140,9 @@ def _sound(result: dict[str, Any]) -> str:
     )
 
 
-def _list_text(backups: list[dict[str, Any]], folder: str) -> str:
+def _list_text(backups: list[dict[str, Any]], place: str) -> str:
     if not backups:
-        return f"There are no backups in {folder}. `resurgam backup` takes one."
+        return f"There are no backups in {place}. `resurgam backup` takes one."
     rows = [
         (
             one["backup_name"],

@@ -156,8 +156,9 @@ def refuse_unsound(verdict: RepositoryVerdict) -> None:
     if verdict.sound:
         return
     hurt = f"Hurt: {_some(verdict.hurt)}." if verdict.hurt else "No backup is hurt by it."
+    told = " ".join(("The repository is damaged.", *verdict.problems[:_NAMED], hurt))
     raise VerifyFailed(
-        f"The repository is damaged. {' '.join(verdict.problems[:_NAMED])} {hurt} Whole: {_some(verdict.whole)}.",
+        f"{told} Whole: {_some(verdict.whole)}.",
         "Take a backup now: what still exists at its source is stored again. Restore from those that are whole.",
     )
 
