@@ -42,7 +42,8 @@ _KITS = {
 def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
     newest, trend, disk, last = (answer[key] for key in ("most_recent_backup", "trend", "disk", "last_run"))
     total = f"{count_text(answer['total_backups'], 'backup')}, {_mb(answer['total_size_mb'])}"
-    rows = [("backups", f"{total} in {answer['backup_directory']}")]
+    place = answer["repository"]["url"] if answer["repository"] else answer["backup_directory"]
+    rows = [("backups", f"{total} in {place}")]
     if newest:
         taken = f"{moment_text(newest['datetime'])}, {_mb(newest['size_mb'])}"
         rows += [
@@ -56,7 +57,7 @@ def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
         runs = count_text(trend["runs_30_days"], "run")
         rows.append(("last 30 days", f"{trend['success_rate_30_days']:g} % of {runs} succeeded"))
     if trend["growth_percent_30_days"] is not None:
-        rows.append(("growth", f"{trend['growth_percent_30_days']:+g} % in 30 days"))
+        rows.append(("growth", f"{trend['growth_percent_30_days'] or 0.0:+g} % in 30 days"))
     if answer["last_verified_at"]:
         rows.append(("last verified", _moment(answer["last_verified_at"])))
     if answer["next_scheduled_at"]:

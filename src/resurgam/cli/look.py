@@ -24,8 +24,11 @@ def list_backups(json: JsonOption = False) -> int:
     face = Face(json)
     with face.service() as service:
         backups = service.list_backups()
-        folder = service.settings.backup_dir
-    face.answer(backups, "" if json else _list_text(backups, str(folder)))
+        rules = service.settings.repository
+        place = rules.place if rules is not None else str(service.settings.backup_dir)
+        # It has warned then that it can't tell which there are.
+        blind = rules is not None and rules.writer_key_file is not None
+    face.answer(backups, "" if json else _list_text(backups, place, blind=blind))
     return exits.OK
 
 
@@ -137,9 +140,11 @@ def _sound(result: dict[str, Any]) -> str:
     )
 
 
-def _list_text(backups: list[dict[str, Any]], folder: str) -> str:
+def _list_text(backups: list[dict[str, Any]], place: str, *, blind: bool) -> str:
+    if not backups and blind:
+        return "This run has added no backup, and none can be read here."
     if not backups:
-        return f"There are no backups in {folder}. `resurgam backup` takes one."
+        return f"There are no backups in {place}. `resurgam backup` takes one."
     rows = [
         (
             one["backup_name"],

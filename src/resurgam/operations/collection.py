@@ -144,7 +144,9 @@ def collect(
         limits.refuse_much(plan, 0, len(standing.committed))
     store, sealer = repository.store, Sealer(repository.keys)
     put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
-    if store.staleness:
+    doomed = frozenset({*plan.remove, *plan.rewrite, *read_tombstones(store, repository.opener)})
+    if store.staleness and doomed:
+        progress.phase("Waiting until every machine sees what goes")
         clock.sleep(store.staleness)
     # From here on every manifest that this listing misses is put after the tombstones, and its writer will see them.
     repository.index.reload()
@@ -157,7 +159,7 @@ def collect(
     progress.phase("Removing packs")
     seal_manifests_anew(repository)
     may_wait = grace(store.staleness, running=busy)
-    deleted, freed, waiting = _delete(repository, sealer, used, written, stamp_now(store, clock), may_wait)
+    deleted, freed, waiting = _delete(repository, sealer, used, written, doomed, stamp_now(store, clock), may_wait)
     return CollectionResult(False, plan, deleted, freed, waiting, swept)
 
 
@@ -190,8 +192,9 @@ class _Needed:
 
 def running(repository: Repository) -> bool:
     """Whether a run says that it is under way, and not for too long to be believed."""
-    now = repository.store.time()
-    return any(abs(now - since) < POLITE.total_seconds() for _, since in intents(repository))
+    since = [begun for _, begun in intents(repository)]
+    # Telling the time writes into a folder: not where there is nothing to compare it with, as on a read-only disk.
+    return bool(since) and any(abs(repository.store.time() - one) < POLITE.total_seconds() for one in since)
 
 
 def _sweep(repository: Repository, busy: bool) -> int:
@@ -308,16 +311,25 @@ def _batches(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
 
 
 def _delete(
-    repository: Repository, sealer: Sealer, used: Usage, written: frozenset[bytes], now: Stamp, wait: timedelta
+    repository: Repository,
+    sealer: Sealer,
+    used: Usage,
+    written: frozenset[bytes],
+    doomed: frozenset[bytes],
+    now: Stamp,
+    wait: timedelta,
 ) -> tuple[int, int, int]:
-    """Delete the packs that may go, and the indexes that another replaces; answers packs, bytes, and how many wait."""
+    """Delete the packs that may go, and the indexes that another replaces; answers packs, bytes, and how many wait.
+
+    `doomed` are those whose tombstones were there before `used` was listed; no other may go (sentence 55).
+    """
     store, index = repository.store, repository.index
     tombstones = read_tombstones(store, repository.opener)
     going, waiting = [], 0
     for pack, stamp in tombstones.items():
         if pack not in index.packs:
             continue
-        if used.live_bytes.get(pack, 0) == 0 and may_go(stamp, now, wait):
+        if pack in doomed and used.live_bytes.get(pack, 0) == 0 and may_go(stamp, now, wait):
             going.append(pack)
         else:
             waiting += 1
