@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from itertools import product
@@ -225,6 +226,28 @@ def test_a_wrong_key_opens_nothing_and_touches_nothing(scene: Scene) -> None:
         with scene.service(**more) as service, pytest.raises(error):
             service.backup()
     assert {path: path.read_bytes() for path in _objects(scene, "")} == before
+
+
+def test_where_backups_were_no_new_repository_is_made_before_somebody_says_so(scene: Scene) -> None:
+    place, away = scene.root / "repository", scene.root / "unmounted"
+    with scene.service() as service:
+        name = service.backup().name
+    place.rename(away)
+    place.mkdir()
+    with scene.service() as service:
+        with pytest.raises(RepositoryError, match="has seen backups") as refused:
+            readiness.make_repository(service)
+        assert str(scene.backups / "repository-cache") in refused.value.hint
+    assert list(place.iterdir()) == []
+    place.rmdir()
+    away.rename(place)
+    with scene.service() as service:
+        assert not readiness.make_repository(service).new
+        assert [one["backup_name"] for one in service.list_backups()] == [name]
+    shutil.rmtree(place)
+    shutil.rmtree(scene.backups / "repository-cache")
+    with scene.service() as service:
+        assert readiness.make_repository(service).new
 
 
 def test_a_backup_waits_for_the_kit_to_be_proven(scene: Scene) -> None:
