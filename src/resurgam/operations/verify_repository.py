@@ -211,6 +211,7 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
         standing = repository.standing()
         backups, unreadable = repository.backups()
         found.problems += [one.problem for one in unreadable]
+        repository.index.reload()  # the packs of all that were committed by then
         lost = find_losses(repository, standing).words
     except (ArchiveError, RepositoryError) as error:  # an outcome or a record: nothing can be said about backups
         found.problems += [error.message] if error.message not in found.problems else []
