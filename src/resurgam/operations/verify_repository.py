@@ -221,6 +221,7 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
     backups, unreadable = repository.backups()
     found.problems += [one.problem for one in unreadable if one.problem not in found.problems]
     try:
+        repository.index.reload()  # the packs of all that were committed by then
         lost = find_losses(repository, standing).words
     except (ArchiveError, RepositoryError, KeyRefused):  # a manifest, which was told of
         lost = []
