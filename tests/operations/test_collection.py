@@ -37,7 +37,9 @@ def prune(repository: Repository, limits: Limits = ACCEPT) -> CollectionResult:
 
 
 def planned(repository: Repository, *doomed: bytes, limits: Limits = ACCEPT, refuse: bool = True) -> CollectionResult:
-    return foresee(reopened(repository), limits, frozenset(doomed), progress=Silent(), refuse=refuse)
+    return foresee(
+        reopened(repository), limits, frozenset(doomed), clock=SystemClock(), progress=Silent(), refuse=refuse
+    )
 
 
 def bytes_of(repository: Repository) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from resurgam import moving
 from resurgam.archive import age_header
 from resurgam.errors import DamagedError, FeatureMissing, KeyRefused, ResurgamError, VerifyFailed
 from resurgam.keys.age import identity, identity_text
@@ -100,6 +102,22 @@ def test_restored_verified_and_drilled(scene: Scene, kind: str, key_file: Path) 
         service.restore(name, Parts())
     assert not lost(before, scene.seen())
     scene.drop_previous()
+
+
+def test_an_export_is_plain_and_an_import_opens_what_is_encrypted(scene: Scene, kind: str, key_file: Path) -> None:
+    path = taken(scene, kind)
+    name = path.name.partition(".")[0]
+    with scene.service(**reading(kind, key_file)) as service:
+        exported = moving.export_backup(service, name, scene.root).path
+        aside = path.rename(scene.root / path.name)
+        assert [one["backup_name"] for one in service.list_backups()] == []
+        moving.import_archive(service, aside)
+        assert service.verify(name).to_json()["success"]
+    with tarfile.open(exported) as plain:
+        assert f"{name}/backup_metadata.json" in plain.getnames()
+    with scene.service() as service, pytest.raises(KeyRefused):
+        moving.export_backup(service, name, scene.root / "other.tar.gz")
+    assert not (scene.root / "other.tar.gz").exists() and not scene.leftovers()
 
 
 def test_after_a_lost_catalog_it_is_sealed_until_something_opens_it(scene: Scene, kind: str, key_file: Path) -> None:

@@ -69,22 +69,32 @@ def open_archive(path: Path, keys: ArchiveKeys = NO_KEYS) -> NativeArchive | For
     ArchiveError if a later version of Resurgam wrote it; StorageError if it can't be read; KeyRefused if `keys` do not
     open it.
     """
-    name, form = split_name(path.name)
+    file = open_file(path, keys)
+    try:
+        return _recognised(file, split_name(path.name)[0])
+    except BaseException:
+        file.close()
+        raise
+
+
+def open_file(path: Path, keys: ArchiveKeys = NO_KEYS) -> ArchiveFile:
+    """An archive's plain bytes, decrypted by `keys` where it is encrypted; whatever they are. Raises as `open_archive`
+    does."""
+    form = split_name(path.name)[1]
     stored = StoredFile(path)
-    file: ArchiveFile = stored
     try:
         # What encryption needs is slow to import, and most commands meet plain archives alone.
         if form == "age":
             from resurgam.archive.age_file import AgeFile
 
-            file = AgeFile(stored, keys)
-        elif form == "gpg":
+            return AgeFile(stored, keys)
+        if form == "gpg":
             from resurgam.archive.gpg import GpgFile
 
-            file = GpgFile(stored, keys)
-        return _recognised(file, name)
+            return GpgFile(stored, keys)
+        return stored
     except BaseException:
-        file.close()
+        stored.close()
         raise
 
 

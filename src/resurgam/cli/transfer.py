@@ -24,7 +24,7 @@ def export(
 ) -> int:
     """Write a backup as one .tar.gz, which tar opens.
 
-    It is read back. Each export of a backup is the same, byte by byte. It is not encrypted.
+    It is read back. Each export of a backup is the same, byte by byte. It is not encrypted, also if the backup is.
     """
     from resurgam import moving
 
@@ -40,7 +40,10 @@ def import_(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Take an archive among the backups, after it was verified to the last byte."""
+    """Take an archive among the backups, after it was verified to the last byte.
+
+    An encrypted one is opened by the key of the settings.
+    """
     from resurgam import moving
 
     face = Face(json, quiet)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resurgam.archive.opening import Archive, open_archive, opens_at_once
+from resurgam.archive.opening import Archive, open_archive, open_file, opens_at_once
 from resurgam.archive.sealing import NO_KEYS, ArchiveKeys, Sealing
 from resurgam.catalog.catalog import Description
 from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
@@ -74,7 +74,7 @@ class ArchiveHoldings:
         return self.folder.archive_path(name)
 
     def stream(self, name: str) -> Iterator[bytes]:
-        return file_blocks(self.file_of(name))
+        return plain_blocks(self.file_of(name), self.keys)
 
     @contextmanager
     def writing(self, new: NewBackup) -> Iterator[Draft]:
@@ -116,16 +116,16 @@ class ArchiveHoldings:
         return self.folder.time()
 
 
-def file_blocks(path: Path) -> Iterator[bytes]:
-    """An archive's bytes. NotFoundError if it is gone, StorageError if it can't be read."""
+def plain_blocks(path: Path, keys: ArchiveKeys) -> Iterator[bytes]:
+    """An archive's bytes, decrypted by `keys` where it is encrypted. Raises as `open_archive` does."""
+    file = open_file(path, keys)
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                yield block
-    except FileNotFoundError:
-        raise NotFoundError(f"The archive {path} is gone.") from None
-    except OSError as error:
-        raise StorageError(f"The archive {path} can not be read ({error.strerror}).") from None
+        offset = 0
+        while block := file.read(offset, _BLOCK):
+            yield block
+            offset += len(block)
+    finally:
+        file.close()
 
 
 def describe_file(path: Path, keys: ArchiveKeys) -> Description:

@@ -17,7 +17,7 @@ from resurgam.archive.opening import Archive, open_archive
 from resurgam.archive.sealing import NO_KEYS, ArchiveKeys
 from resurgam.catalog.catalog import BackupCopy, BackupRecord, Catalog, Description, StoredFile
 from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
-from resurgam.operations.archive_holdings import describe_file, file_blocks
+from resurgam.operations.archive_holdings import describe_file, plain_blocks
 from resurgam.operations.holdings import Holdings
 from resurgam.policy.as_of import newest_before, parse_moment
 from resurgam.stores.folder import BackupFolder
@@ -148,9 +148,9 @@ class Inventory:
         return self.holdings.file_of(record.name)
 
     def stream(self, record: BackupRecord) -> Iterator[bytes]:
-        """The best copy as a `.tar.gz`, in pieces."""
+        """The best copy as a `.tar.gz`, in pieces, decrypted. Raises as `open_archive` does."""
         if record.locations[0] == "remote" and self.remote is not None:
-            return file_blocks(self.remote.archive_path(record.name))
+            return plain_blocks(self.remote.archive_path(record.name), self.keys)
         return self.holdings.stream(record.name)
 
     def summary(self, record: BackupRecord) -> dict[str, Any]:

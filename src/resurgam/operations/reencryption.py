@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from blake3 import blake3
+
+from resurgam.clock import Clock
 from resurgam.errors import ObjectMissing
 from resurgam.repository.layout import manifest_key, new_id, outcome_key, pack_key, record_key
 from resurgam.repository.manifests import COMMITTED
@@ -39,32 +42,55 @@ def outdated_bytes(repository: Repository) -> int:
     return sum(repository.index.packs[pack].size for pack in _of_older_epochs(repository))
 
 
-def seal_manifests_anew(repository: Repository) -> int:
+def seal_manifests_anew(repository: Repository, clock: Clock) -> int:
     """Put each committed manifest of an older epoch again under a new id; answers how many.
 
     Two have the same name for a moment; lists show one of them. One that somebody deletes meanwhile is deleted again.
     """
     if len(repository.keys.private) < 2:
         return 0
-    store, sealer, done = repository.store, Sealer(repository.keys), 0
+    store, sealer = repository.store, Sealer(repository.keys)
+    old, new = _by_epoch(repository)
+    if not old:
+        return 0
+    replaced: dict[bytes, bytes] = {}
+    for manifest, content in old.items():
+        digest = blake3(content).digest()
+        replaced[manifest] = new.get(digest) or _put_anew(repository, sealer, content)
+    # Who does not list the old one any more must list the new one.
+    clock.sleep(store.staleness)
+    for manifest, put in replaced.items():
+        deleted = manifest in read_removals(store, repository.opener).manifests
+        gone, record = frozenset({manifest, put} if deleted else {manifest}), new_id()
+        store.put(record_key(record), encode_removal(sealer, record, "sealed anew", Removals(manifests=gone)))
+        finish_removal(store, gone)
+    return len(replaced)
+
+
+def _by_epoch(repository: Repository) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """The content of committed manifests of older epochs; and which of the newest have which content, by its digest: a
+    run that died between the two puts may have left them."""
+    old, new = {}, {}
     for manifest in repository.standing().committed:
         try:
-            raw = store.get(manifest_key(manifest), 0, HEADER)
-            if repository.opener.header(Kind.MANIFEST, manifest, raw).epoch >= repository.keys.epoch.number:
-                continue
+            raw = repository.store.get(manifest_key(manifest), 0, HEADER)
+            epoch = repository.opener.header(Kind.MANIFEST, manifest, raw).epoch
             content = repository.manifest(manifest).encode()
         except ObjectMissing:
             continue  # deleted since it was listed
-        new, record = new_id(), new_id()
-        store.put(manifest_key(new), sealer.seal_text(Kind.MANIFEST, new, content))
-        outcome = json.dumps({"outcome": COMMITTED}).encode()
-        store.put(outcome_key(new), sealer.seal_text(Kind.OUTCOME, new, outcome))
-        deleted = manifest in read_removals(store, repository.opener).manifests
-        gone = frozenset({manifest, new} if deleted else {manifest})
-        store.put(record_key(record), encode_removal(sealer, record, "sealed anew", Removals(manifests=gone)))
-        finish_removal(store, gone)
-        done += 1
-    return done
+        if epoch < repository.keys.epoch.number:
+            old[manifest] = content
+        else:
+            new[blake3(content).digest()] = manifest
+    return old, new
+
+
+def _put_anew(repository: Repository, sealer: Sealer, content: bytes) -> bytes:
+    new, store = new_id(), repository.store
+    store.put(manifest_key(new), sealer.seal_text(Kind.MANIFEST, new, content))
+    outcome = json.dumps({"outcome": COMMITTED}).encode()
+    store.put(outcome_key(new), sealer.seal_text(Kind.OUTCOME, new, outcome))
+    return new
 
 
 def _of_older_epochs(repository: Repository) -> Iterator[bytes]:

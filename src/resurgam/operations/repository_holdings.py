@@ -160,7 +160,8 @@ class RepositoryHoldings:
     def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> CollectionResult:
         ids = frozenset(self._one(name).id for name in doomed)
         repository = self._full().repository
-        return foresee(repository, self._limits(repository, accept), ids, progress=progress, refuse=refuse)
+        limits = self._limits(repository, accept)
+        return foresee(repository, limits, ids, clock=self._clock, progress=progress, refuse=refuse)
 
     def collect(self, progress: Progress, *, accept: bool, checked: bool) -> CollectionResult:
         repository = self._full().repository

@@ -25,7 +25,7 @@ from resurgam.operations.holdings import Draft, NewBackup
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.progress import Progress
 from resurgam.operations.verify import dump_name, verify
-from resurgam.stores.listing import SUFFIX, is_backup_name
+from resurgam.stores.listing import SUFFIX, is_backup_name, split_name
 
 _READ = 4 << 20
 
@@ -119,7 +119,7 @@ def import_archive(inventory: Inventory, path: Path, progress: Progress) -> Impo
 
     It is verified whole first. The caller holds the folder's lock.
     """
-    name = path.name.removesuffix(SUFFIX)
+    name, _ = split_name(path.name)
     if not is_backup_name(name):
         raise UsageError(
             f"{path.name} is not the name of a backup's archive; nothing was imported.",
@@ -128,7 +128,7 @@ def import_archive(inventory: Inventory, path: Path, progress: Progress) -> Impo
     inventory.refresh()
     if inventory.catalog.get(name) is not None or inventory.holdings.has(name):
         raise UsageError(f"There is a backup {name} already; nothing was imported.", "`resurgam show` tells of it.")
-    with open_archive(path) as archive:
+    with open_archive(path, inventory.keys) as archive:
         verify(archive, progress)
         metadata = archive.metadata()
         facts = facts_of(name, path.stat().st_mtime_ns, metadata)

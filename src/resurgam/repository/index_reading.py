@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from resurgam.errors import ArchiveError, ObjectMissing, RepositoryError
@@ -46,11 +48,17 @@ class IndexReader:
         self._damage: dict[bytes, set[tuple[bytes, bytes]]] = {}
         self._checked: dict[bytes, set[bytes]] = {}
 
-    def listing(self) -> Listing:
-        """All as it is listed now, packs first: of a pack that appears later, nobody needs to know yet."""
-        packs = self._listed(layout.PACKS)
-        indexes = self._listed(layout.INDEXES)
+    def listing(self, needed: Mapping[bytes, int]) -> Listing:
+        """All as it is listed now. Of the packs that are `needed`, with their sizes, each one that the listing lacks is
+        asked for: a listing may lag.
+
+        Tombstones first: a pack that is listed after them, and has none, got its tombstone after that, if at all. The
+        other way round a pack could be listed, deleted with its tombstone, and seem to have had none.
+        """
         tombstoned = frozenset(self._listed(layout.TOMBSTONES))
+        packs = self._listed(layout.PACKS)
+        packs.update(self._asked({pack: size for pack, size in needed.items() if pack not in packs}))
+        indexes = self._listed(layout.INDEXES)
         damage, checked = self._listed(layout.DAMAGE), self._listed(layout.CHECKED)
         self._read_findings(Kind.DAMAGE, damage, self._damage, decode_damage)
         self._read_findings(Kind.CHECKED, checked, self._checked, decode_checked)
@@ -82,6 +90,12 @@ class IndexReader:
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             for at in range(0, len(unread), _SIDE_BY_SIDE):
                 yield from filter(None, pool.map(self._directory, unread[at : at + _SIDE_BY_SIDE]))
+
+    def _asked(self, packs: Mapping[bytes, int]) -> Iterator[tuple[bytes, StoredObject]]:
+        for pack, size in packs.items():
+            with suppress(ObjectMissing):
+                self._store.get(layout.pack_key(pack), 0, 1)
+                yield pack, StoredObject(layout.pack_key(pack), size, inf)
 
     def _directory(self, stored: StoredObject) -> IndexTable | None:
         pack = layout.id_of(stored.key)

@@ -11,6 +11,9 @@ from resurgam.repository.layout import RECORDS, id_of, index_key, manifest_key, 
 from resurgam.repository.sealing import Kind, Opener, Sealer
 from resurgam.stores.objects import ObjectStore
 
+# How often records are listed while others merge them. What was read stays true.
+_LISTINGS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Removals:
@@ -37,21 +40,27 @@ class Removals:
         )
 
 
-def read_removals(store: ObjectStore, opener: Opener) -> Removals:
-    """All records there are. DamagedError if one is broken: what is missing could not be told from what is lost."""
-    found = Removals()
-    names = []
-    for stored in store.list(RECORDS):
-        record = id_of(stored.key)
-        if record is None:
-            continue
-        try:
-            raw = opener.open_text(Kind.RECORD, record, store.get(stored.key))
-        except ObjectMissing:
-            continue  # merged into another one, which is listed too or will be next time
-        names.append(record)
-        found = found.plus(_decoded(record, raw))
-    return replace(found, records=tuple(names))
+def read_removals(store: ObjectStore, opener: Opener, known: dict[bytes, Removals] | None = None) -> Removals:
+    """All records there are. DamagedError if one is broken: what is missing could not be told from what is lost.
+    `known` keeps what each one says, so that it is read once."""
+    found, known = Removals(), {} if known is None else known
+    read = set[bytes]()
+    for _ in range(_LISTINGS):
+        listed = {record: one.key for one in store.list(RECORDS) if (record := id_of(one.key)) is not None}
+        merged = False
+        for record in sorted(listed.keys() - read):
+            if record not in known:
+                try:
+                    raw = opener.open_text(Kind.RECORD, record, store.get(listed[record]))
+                except ObjectMissing:
+                    merged = True  # into another one, which may be put since the listing
+                    continue
+                known[record] = _decoded(record, raw)
+            read.add(record)
+            found = found.plus(known[record])
+        if not merged:
+            break
+    return replace(found, records=tuple(sorted(read)))
 
 
 def encode_removal(sealer: Sealer, record: bytes, reason: str, removed: Removals) -> bytearray:

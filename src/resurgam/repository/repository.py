@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 from resurgam.errors import DamagedError, NotFoundError, ObjectMissing, RepositoryError
@@ -125,6 +124,9 @@ class Repository:
         self.opener = Opener(keys)
         self._manifests: dict[bytes, Manifest] = {}
         self._outcomes: dict[bytes, str] = {}
+        self._removals: dict[bytes, Removals] = {}
+        self._index: IndexSet | None = None
+        self._reader: ChunkReader | None = None
 
     @classmethod
     def open(cls, store: ObjectStore, unlock: Callable[[bytes], Secrets], cache: Path | None = None) -> Repository:
@@ -140,37 +142,54 @@ class Repository:
             raise RepositoryError(f"The key is of another repository than {store.url}; nothing was touched.")
         return cls(store, keys, cache)
 
-    @cached_property
+    @property
     def index(self) -> IndexSet:
-        """Where chunks lie."""
-        return IndexSet.load(self.store, self.opener, self.cache)
+        """Where chunks lie, by the listing of its first use or of its last reload."""
+        # No cached_property: Python 3.11 locks it for all objects, which would wait for each other's stores.
+        if self._index is None:
+            self._index = IndexSet.load(self.store, self.opener, self.cache)
+        return self._index
 
-    @cached_property
+    def index_now(self) -> IndexSet:
+        """Where chunks lie, by a listing that begins now."""
+        if self._index is not None:
+            self._index.reload()
+        return self.index
+
+    @property
     def reader(self) -> ChunkReader:
-        return ChunkReader(self.store, self.opener, self.index)
+        if self._reader is None:
+            self._reader = ChunkReader(self.store, self.opener, self.index)
+        return self._reader
 
     def manifest_path(self, manifest: bytes) -> str:
         """What users see as a backup's address."""
         return f"{self.store.url}/{manifest_key(manifest)}"
 
     def standing(self) -> Standing:
-        """Which manifests there are, by a fresh listing. Outcomes first: what is committed then has its manifest."""
+        """Which manifests there are, by fresh listings. Outcomes first: what is committed then has its manifest.
+
+        What counts as deleted are the records that were there before: one that comes later may name a manifest in whose
+        place another one was put (ordering.md, 66) that these listings do not show. Records are listed again
+        at the end, to tell what was deleted meanwhile from what is lost.
+        """
+        before = read_removals(self.store, self.opener, self._removals)
         outcomes = {found: one for one in self.store.list(OUTCOMES) if (found := id_of(one.key)) is not None}
         manifests = {found: one for one in self.store.list(MANIFESTS) if (found := id_of(one.key)) is not None}
-        removed = read_removals(self.store, self.opener)
+        removed = read_removals(self.store, self.opener, self._removals)
         committed, undecided, abandoned, orphaned = {}, {}, set(), set()
-        for manifest in {*outcomes, *manifests} - removed.manifests:
+        for manifest in {*outcomes, *manifests} - before.manifests:
             outcome = self.outcome(manifest) if manifest in outcomes else None
             stored = manifests.get(manifest)
             if stored is None:
-                orphaned |= {manifest} if outcome == COMMITTED else set()
+                orphaned |= {manifest} - removed.manifests if outcome == COMMITTED else set()
             elif outcome == COMMITTED:
                 committed[manifest] = stored
             elif outcome == ABANDONED:
                 abandoned.add(manifest)
             else:
                 undecided[manifest] = stored
-        leftover = frozenset({*outcomes, *manifests} & removed.manifests)
+        leftover = frozenset({*outcomes, *manifests} & before.manifests)
         return Standing(committed, undecided, frozenset(abandoned), frozenset(orphaned), leftover, removed)
 
     def outcome(self, manifest: bytes) -> str | None:

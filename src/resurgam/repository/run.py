@@ -44,6 +44,7 @@ class RepositoryRun:
     def __init__(self, repository: Repository, sealer: Sealer, packing: Packing, writer: RepositoryWriter) -> None:
         self._repository, self._sealer = repository, sealer
         self._packing = packing
+        self._damage = repository.index.view().damaged
         self.writer = writer
         self.committed: bytes | None = None
 
@@ -97,24 +98,29 @@ class RepositoryRun:
 
     def _settle_packs(self) -> None:
         """Until all that the backup needs lies in packs that stay: copy what lies in others only (sentence 45)."""
-        index = self._repository.index
         for _ in range(_ATTEMPTS):
-            index.reload()
-            needed = self._packing.used | set(self._packing.written)
-            doubtful = {pack for pack in needed if pack not in index.packs or index.packs[pack].tombstoned}
-            if not doubtful:
+            if not self._doubtful():
                 return
             self._copy_out()
-            self._packing.used -= doubtful
         raise StorageError(
             f"Packs were removed from {self._repository.store.url} as fast as this backup copied out of them; it was "
             "not taken. Earlier backups are untouched.",
             "Let the prune of the other machine end, then take the backup again.",
         )
 
+    def _doubtful(self) -> bool:
+        """Whether a pack that the backup refers to is gone, will go, or was found damaged since, by listings that begin
+        now."""
+        index, used = self._repository.index, self._packing.used
+        index.reload(used)
+        damage = index.view().damaged
+        hurt, self._damage = {pack for pack, _ in damage - self._damage}, damage
+        return any(pack not in index.packs or index.packs[pack].tombstoned or pack in hurt for pack in used)
+
     def _copy_out(self) -> None:
-        """Write anew every chunk of the backup that no pack holds that stays."""
+        """Refer to packs that stay only, and write anew every chunk that none of them holds."""
         reader = ChunkReader(self._repository.store, self._sealer.opener, self._repository.index)
+        self._packing.used.clear()
         for name, length, sort in self._needed():
             if self._packing.reuse([name]) is not None:
                 continue
@@ -164,7 +170,7 @@ def backing_up(
     """A run that is to be committed within the block. `last`: the backup whose files need not be read again if they are
     the same; `scratch`: a folder for files without names."""
     sealer = Sealer(repository.keys)
-    intent = new_id()
+    intent, index = new_id(), repository.index_now()
     note = json.dumps({"name": name}).encode()
     repository.store.put(intent_key(intent), sealer.seal_text(Kind.INTENT, intent, note))
     known = KnownRecords(scratch)
@@ -173,7 +179,7 @@ def backing_up(
         if not read_all:
             with contextlib.suppress(ResurgamError, OSError):  # then everything is read
                 known.fill(_last_list(repository, own, last))
-        packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
+        packing = Packing(repository.store, sealer, index, pack_size=pack_size)
         writer = RepositoryWriter(packing, name, mtime_ns=mtime_ns, now_ns=now_ns, known=known, scratch=scratch)
         with writer:
             run = RepositoryRun(repository, sealer, packing, writer)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resurgam.clock import Clock
-from resurgam.errors import DamagedError, ObjectMissing
+from resurgam.errors import DamagedError, ObjectExists, ObjectMissing
 from resurgam.repository.layout import TOMBSTONES, id_of, tombstone_key
 from resurgam.repository.sealing import Kind, Opener, Sealer
 from resurgam.stores.objects import ObjectStore
@@ -39,11 +40,15 @@ def stamp_now(store: ObjectStore, clock: Clock) -> Stamp:
     return Stamp(store.time(), clock.now().timestamp(), boot, time.clock_gettime(since))
 
 
-def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], stamp: Stamp) -> None:
-    """From now on these packs count as absent for every writer, for good."""
+def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], stamp: Stamp) -> dict[bytes, Stamp]:
+    """From now on these packs count as absent for every writer, for good; answers those that had no tombstone."""
     text = json.dumps({"at": stamp.written_at, "boot": stamp.boot, "since_boot": stamp.since_boot}).encode()
+    put = {}
     for pack in packs:
-        store.put(tombstone_key(pack), sealer.seal_text(Kind.TOMBSTONE, pack, text))
+        with suppress(ObjectExists):  # another prune put it this moment
+            store.put(tombstone_key(pack), sealer.seal_text(Kind.TOMBSTONE, pack, text))
+            put[pack] = stamp
+    return put
 
 
 def read_tombstones(store: ObjectStore, opener: Opener) -> dict[bytes, Stamp]:
