@@ -7,14 +7,16 @@ from contextlib import AbstractContextManager
 import pytest
 
 from resurgam.clock import SystemClock
-from resurgam.errors import CollectionRefused, KeyRefused, NotFoundError
+from resurgam.errors import CollectionRefused, KeyRefused, NotFoundError, StorageError
 from resurgam.keys.secrets import Secrets, full_secrets, new_private_key
+from resurgam.operations import collection
 from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.progress import Silent
 from resurgam.operations.reencryption import outdated_bytes
 from resurgam.operations.repair import repair
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import RepositoryRun, backing_up
+from resurgam.stores.object_memory import MemoryStore
 from tests.repository.scenes import (
     PRIVATE,
     ROOT,
@@ -25,6 +27,7 @@ from tests.repository.scenes import (
     reopened,
     sample_dump,
     sample_files,
+    secrets_of,
     stored,
     take,
 )
@@ -50,9 +53,9 @@ def running(repository: Repository) -> AbstractContextManager[RepositoryRun]:
     return backing_up(repository, "app_backup_20270101_000000", "app", mtime_ns=0, now_ns=0, last=None)
 
 
-def three_backups() -> tuple[Repository, Files, list[bytes]]:
+def three_backups(store: MemoryStore | None = None) -> tuple[Repository, Files, list[bytes]]:
     """The files stay, the dump is another one each time."""
-    repository, files = new_repository(), sample_files(count=50)
+    repository, files = new_repository(store), sample_files(count=50)
     made: list[bytes] = []
     for day in range(3):
         last = stored(repository, made[-1]) if made else None
@@ -68,6 +71,43 @@ def test_nothing_is_removed_while_everything_is_needed() -> None:
     assert all(
         contents(reopened(repository), one)[b"files/u/scan.bin"] == files.content[b"files/u/scan.bin"] for one in made
     )
+
+
+class _Waited(SystemClock):
+    """Sleeps at once, and knows how long that would have been."""
+
+    seconds = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def test_54_a_stale_listing_is_waited_for_only_where_something_goes() -> None:
+    store, clock = MemoryStore(), _Waited()
+    store.staleness = 60.0
+    repository, _, made = three_backups(store)
+
+    def waited() -> tuple[float, int]:
+        clock.seconds = 0.0
+        done = collect(reopened(repository), ACCEPT, clock=clock, progress=Silent(), pack_size=1 << 20)
+        return clock.seconds, done.waiting
+
+    assert waited() == (0.0, 0)
+    reopened(repository).delete([made[0]])
+    first, second = waited(), waited()
+    assert first[0] == second[0] == 60.0 and first[1] == second[1] > 0
+
+
+def test_whether_somebody_runs_is_told_of_a_disk_that_cannot_be_written_to() -> None:
+    class ReadOnly(MemoryStore):
+        def time(self) -> float:
+            raise StorageError("A folder tells it by writing a file.")
+
+    store = MemoryStore()
+    three_backups(store)
+    mounted = ReadOnly()
+    mounted.objects = store.objects
+    assert not collection.running(Repository.open(mounted, secrets_of))
 
 
 def test_a_deleted_backup_gives_back_what_only_it_needed() -> None:

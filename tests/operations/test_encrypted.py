@@ -159,8 +159,9 @@ def test_without_the_right_key_nothing_is_touched(scene: Scene, kind: str, tmp_p
                     ask()
                 assert "encrypted" in refused.value.message and "\n" not in refused.value.message
                 assert "falsch" not in refused.value.message + refused.value.hint
-            with pytest.raises(VerifyFailed, match="encrypted"):
+            with pytest.raises(VerifyFailed, match=r"1 of 1 backups could not be opened.*encrypted") as unknown:
                 service.verify_all()
+            assert "new backup" not in unknown.value.hint
     assert scene.seen() == before and not scene.leftovers()
     assert conditions(scene) == [("good", _FORM[kind])]
 

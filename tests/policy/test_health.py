@@ -365,3 +365,11 @@ def test_the_last_run_failed_says_how_often_and_why() -> None:
     (reason,) = judged(well(**failing(ago(hours=1), ago(hours=2), ago(hours=3)))).reasons
     assert reason.message == "The last 3 backups failed, the latest 1.0 h ago: pg_dump failed."
     assert LIMITS.max_age == 172800.0
+
+
+def test_of_a_repository_its_own_place_is_named() -> None:
+    here, cloud = RepositoryFacts("/mnt/r"), RepositoryFacts("s3://b/r")
+    full = {"disk": Disk(40 * MB - 1, 50 * MB)}
+    assert "free in /mnt/r," in judged(well(**full, repository=here)).reasons[0].message
+    assert "s3:" not in judged(well(**full, repository=cloud)).reasons[0].message
+    assert judged(well(backups=(), repository=cloud)).reasons[0].message.endswith(" in s3://b/r.")

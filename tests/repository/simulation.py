@@ -213,9 +213,9 @@ def play(seed: int) -> Scene:
     """One run, and in `problem` what does not hold after it."""
     with inline(seed):
         made = scene(seed)
-        believed = collection.running if made.polite else lambda repository: False
+        believed = collection._busy if made.polite else lambda repository, clock: False
         try:
-            with mock.patch.object(collection, "running", believed):
+            with mock.patch.object(collection, "_busy", believed):
                 _play(made)
         except AssertionError as error:
             frames = traceback.extract_tb(error.__cause__.__traceback__)[-4:] if error.__cause__ else []

@@ -115,7 +115,7 @@ class Face:
         if self.json or not sys.stdin.isatty():
             raise UsageError(
                 "This changes or deletes data, so it must be confirmed; nothing was done.",
-                "Give --yes, or run it on a terminal to be asked; --dry-run shows what it would do.",
+                "Give --yes, or run it on a terminal to be asked.",
             )
 
     def confirm(self, question: str, shown: str) -> None:

@@ -58,7 +58,7 @@ def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
         runs = count_text(trend["runs_30_days"], "run")
         rows.append(("last 30 days", f"{trend['success_rate_30_days']:g} % of {runs} succeeded"))
     if trend["growth_percent_30_days"] is not None:
-        rows.append(("growth", f"{trend['growth_percent_30_days']:+g} % in 30 days"))
+        rows.append(("growth", f"{trend['growth_percent_30_days'] or 0.0:+g} % in 30 days"))
     if answer["last_verified_at"]:
         rows.append(("last verified", _moment(answer["last_verified_at"])))
     if answer["next_scheduled_at"]:

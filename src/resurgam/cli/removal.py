@@ -120,7 +120,7 @@ def _collected_text(result: PruneResult) -> str:
     if result.dry_run:
         of = f"{size_text(told['frees_bytes'])} of {size_text(told['repository_bytes'])}"
         return f"\nThe repository would be {of} smaller now; what deleted backups alone need comes to that."
-    waiting = f"; {count_text(told['waiting_packs'], 'pack')} wait for the next prune" if told["waiting_packs"] else ""
+    waiting = f"; {count_text(told['waiting_packs'], 'pack')} left for the next prune" if told["waiting_packs"] else ""
     return f"\nThe repository gave back {size_text(told['freed_bytes'])}{waiting}."
 
 

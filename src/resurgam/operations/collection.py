@@ -14,12 +14,29 @@ from datetime import timedelta
 from typing import Any
 
 from resurgam.clock import Clock
-from resurgam.errors import CollectionRefused, DamagedError, ObjectExists
+from resurgam.errors import (
+    ArchiveError,
+    CollectionRefused,
+    DamagedError,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryError,
+)
 from resurgam.operations.collection_looks import Looks, used_by
 from resurgam.operations.losses import listed_indexes
+from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
-from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
+from resurgam.policy.collection import (
+    POLITE,
+    CollectionPlan,
+    Health,
+    PackFacts,
+    clocks_agree,
+    grace,
+    may_go,
+    plan_collection,
+)
 from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_usage import Usage
 from resurgam.repository.layout import (
@@ -43,11 +60,13 @@ from resurgam.repository.removals import Removals, encode_removal, finish_remova
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import intents
 from resurgam.repository.sealing import Kind, Sealer
+from resurgam.repository.texts import read_text
 from resurgam.repository.tombstones import put_tombstones, read_tombstones, stamp_now
 
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +157,9 @@ def collect(
     can't be told what is needed."""
     store, looks = repository.store, Looks(repository, limits.remembered, clock)
     progress.phase("Looking at what the backups need")
-    busy = running(repository)
+    busy = _busy(repository, clock)
     looks.refuse_losses()
-    swept = _sweep(repository, busy)
+    swept = _sweep(repository, busy, sure=clocks_agree(stamp_now(store, clock)))
     standing, used = looks.everything()
     plan = _plan(repository, used, busy)
     if not checked:
@@ -151,6 +170,8 @@ def collect(
     doomed = {**read_tombstones(store, repository.opener), **put}
     # Once until the tombstones are seen by all, and once until the manifests are whose writers did not see them.
     lag = store.staleness if doomed else 0.0
+    if lag:
+        progress.phase("Waiting until every machine sees what goes")
     clock.sleep(2 * lag)
     standing, used = looks.everything()
     progress.phase("Copying what is needed out of packs that go", plan.copied)
@@ -159,7 +180,7 @@ def collect(
     repository.index.reload(written)
     used = used_by(repository, standing)
     progress.phase("Removing packs")
-    now, wait = stamp_now(store, clock), grace(running=busy or running(repository))
+    now, wait = stamp_now(store, clock), grace(running=busy or _busy(repository, clock))
     free = used.packs.keys() - _held(repository, used)
     going = [pack for pack, stamp in doomed.items() if pack in free and may_go(stamp, now, wait)]
     freed = sum(used.packs[pack].size for pack in going)
@@ -175,12 +196,19 @@ def collect(
 
 def running(repository: Repository) -> bool:
     """Whether a run says that it is under way, and not for too long to be believed."""
-    now = repository.store.time()
-    return any(abs(now - since) < POLITE.total_seconds() for _, since in intents(repository))
+    since = [begun for _, begun in intents(repository)]
+    # Telling the time writes into a folder: not where there is nothing to compare it with, as on a read-only disk.
+    return bool(since) and any(abs(repository.store.time() - one) < POLITE.total_seconds() for one in since)
 
 
-def _sweep(repository: Repository, busy: bool) -> int:
-    """Finish what dead runs left (sentence 60); answers how many objects went."""
+def _busy(repository: Repository, clock: Clock) -> bool:
+    """The same; where the store's clock and this machine's disagree, every intent is believed."""
+    sure = clocks_agree(stamp_now(repository.store, clock))
+    return running(repository) or (not sure and bool(intents(repository)))
+
+
+def _sweep(repository: Repository, busy: bool, *, sure: bool) -> int:
+    """Finish what dead runs left (sentence 60); answers how many objects went. Ages count if the clocks are `sure`."""
     store, standing = repository.store, repository.standing()
     finish_removal(store, standing.leftover)
     for manifest in standing.abandoned:
@@ -188,7 +216,8 @@ def _sweep(repository: Repository, busy: bool) -> int:
     swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
     now, sealer = store.time(), Sealer(repository.keys)
     for manifest, stored in standing.undecided.items():
-        if busy and abs(now - stored.stored_at) < POLITE.total_seconds():
+        old = sure and abs(now - stored.stored_at) > POLITE.total_seconds()
+        if busy and not old and _readable(repository, manifest):
             continue
         text = json.dumps({"outcome": ABANDONED}).encode()
         with suppress(ObjectExists):  # it was committed this moment
@@ -197,12 +226,23 @@ def _sweep(repository: Repository, busy: bool) -> int:
     there = set(listed_indexes(repository))
     finish_removal(store, (), there & standing.removed.indexes)
     swept += len(there & standing.removed.indexes)
-    swept += _sweep_findings(repository)
+    swept += sweep_pretended(repository) + _sweep_findings(repository)
     for intent, since in intents(repository):
-        if abs(now - since) > POLITE.total_seconds():
+        if sure and abs(now - since) > POLITE.total_seconds():
             store.delete(intent_key(intent))
             swept += 1
     return swept
+
+
+def _readable(repository: Repository, manifest: bytes) -> bool:
+    """Whether an unfinished backup is worth any patience: nobody could restore one whose manifest is not sound."""
+    try:
+        repository.manifest(manifest)
+    except ObjectMissing:
+        return True
+    except (ArchiveError, RepositoryError):
+        return False
+    return True
 
 
 def _sweep_findings(repository: Repository) -> int:
@@ -212,8 +252,11 @@ def _sweep_findings(repository: Repository) -> int:
         for stored in list(store.list(folder)):
             if (name := id_of(stored.key)) is None:
                 continue
-            text = repository.opener.open_text(kind, name, store.get(stored.key))
-            about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            try:
+                text = read_text(store, repository.opener, kind, name)[1]
+                about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            except (ObjectMissing, ArchiveError, RepositoryError):
+                continue
             if not about & listed:
                 store.delete(stored.key)
                 swept += 1

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Set
 
 from blake3 import blake3
 
+from resurgam.archive.entry import printable
 from resurgam.clock import Clock
-from resurgam.errors import CollectionRefused, DamagedError, ObjectMissing
+from resurgam.errors import CollectionRefused, DamagedError, HostileError, ObjectMissing
 from resurgam.operations.losses import refuse_losses
 from resurgam.repository.index_usage import Usage, usage
 from resurgam.repository.manifests import Manifest
@@ -19,6 +20,7 @@ from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import Repository, Standing
 
 _LOOKS = 4
+_NAMED = 5
 
 
 class Looks:
@@ -73,11 +75,22 @@ class Looks:
             # Who has not committed yet finds out himself, and copies what he can still have, or gives up (45).
             missing = usage(self._repository.index, _needed(self._repository, standing.committed, ())).missing
         if missing:
-            raise DamagedError(
-                f"{len(missing)} chunks that backups need are in no pack, so nothing was removed.",
-                "Take a backup: what still exists is stored again. Then delete the backups that stay hurt, which "
-                "`resurgam repair` names.",
-            )
+            raise _chunks_missing(self._repository, standing, len(missing))
+
+
+def _chunks_missing(repository: Repository, standing: Standing, count: int) -> DamagedError:
+    """Names the backups: a write-only host that was broken into can make one that lacks something, which is to be
+    deleted then."""
+    hurt = []
+    for manifest in standing.committed:
+        if usage(repository.index, _needed(repository, (manifest,), ())).missing:
+            hurt.append(printable(repository.manifest(manifest).head.name.encode(errors="replace")))
+    named = f" ({', '.join(sorted(hurt)[:_NAMED])}{' and others' if len(hurt) > _NAMED else ''})" if hurt else ""
+    return DamagedError(
+        f"{count} chunks that backups need{named} are in no pack, so nothing was removed.",
+        "Take a backup: what still exists is stored again. Then `resurgam delete` the backups that stay hurt, which "
+        "`resurgam repair` names.",
+    )
 
 
 def used_by(repository: Repository, standing: Standing, doomed: Set[bytes] = frozenset()) -> Usage:
@@ -93,8 +106,16 @@ def _needed(repository: Repository, committed: Iterable[bytes], undecided: Itera
     seen: set[bytes] = set()
     for manifest in committed:
         found = _manifest(repository, manifest)
-        if found is not None:
+        if found is None:
+            continue
+        try:
             yield from _content(repository, found, seen)
+        except DamagedError as error:
+            raise DamagedError(
+                f"What the backup {printable(found.head.name.encode(errors='replace'))} needs can't be told, so "
+                f"nothing was removed: {error.message}",
+                "The next backup mends what it still has. If this one is no loss, `resurgam delete` it.",
+            ) from None
     for manifest in undecided:
         found = _manifest(repository, manifest)
         if found is None:
@@ -110,8 +131,8 @@ def _needed(repository: Repository, committed: Iterable[bytes], undecided: Itera
 def _manifest(repository: Repository, manifest: bytes) -> Manifest | None:
     try:
         return repository.manifest(manifest)
-    except ObjectMissing:
-        return None  # deleted since it was listed
+    except (ObjectMissing, HostileError):
+        return None  # deleted since it was listed; or nonsense, which needs nothing
 
 
 def _content(repository: Repository, manifest: Manifest, seen: set[bytes]) -> Iterator[bytes]:

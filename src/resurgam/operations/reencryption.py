@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from blake3 import blake3
 
 from resurgam.clock import Clock
-from resurgam.errors import ObjectMissing
+from resurgam.errors import ArchiveError, HostileError, ObjectMissing, RepositoryError
 from resurgam.repository.layout import manifest_key, new_id, outcome_key, pack_key, record_key
 from resurgam.repository.manifests import COMMITTED
 from resurgam.repository.removals import Removals, encode_removal, finish_removal, read_removals
@@ -56,7 +56,7 @@ def seal_manifests_anew(repository: Repository, clock: Clock) -> int:
     replaced: dict[bytes, bytes] = {}
     for manifest, content in old.items():
         digest = blake3(content).digest()
-        replaced[manifest] = new.get(digest) or _put_anew(repository, sealer, content)
+        replaced[manifest] = new.get(digest) or _put_anew(repository, manifest, content)
     # Who does not list the old one any more must list the new one.
     clock.sleep(store.staleness)
     for manifest, put in replaced.items():
@@ -76,8 +76,8 @@ def _by_epoch(repository: Repository) -> tuple[dict[bytes, bytes], dict[bytes, b
             raw = repository.store.get(manifest_key(manifest), 0, HEADER)
             epoch = repository.opener.header(Kind.MANIFEST, manifest, raw).epoch
             content = repository.manifest(manifest).encode()
-        except ObjectMissing:
-            continue  # deleted since it was listed
+        except (ObjectMissing, HostileError):
+            continue  # deleted since it was listed; or nonsense, which nobody can seal anew
         if epoch < repository.keys.epoch.number:
             old[manifest] = content
         else:
@@ -85,11 +85,13 @@ def _by_epoch(repository: Repository) -> tuple[dict[bytes, bytes], dict[bytes, b
     return old, new
 
 
-def _put_anew(repository: Repository, sealer: Sealer, content: bytes) -> bytes:
+def _put_anew(repository: Repository, manifest: bytes, content: bytes) -> bytes:
     new, store = new_id(), repository.store
-    store.put(manifest_key(new), sealer.seal_text(Kind.MANIFEST, new, content))
+    # What a write-only host says of others must not be believed the more for it.
+    passing_on = Sealer(repository.keys, author=repository.author(manifest))
+    store.put(manifest_key(new), passing_on.seal_text(Kind.MANIFEST, new, content))
     outcome = json.dumps({"outcome": COMMITTED}).encode()
-    store.put(outcome_key(new), sealer.seal_text(Kind.OUTCOME, new, outcome))
+    store.put(outcome_key(new), Sealer(repository.keys).seal_text(Kind.OUTCOME, new, outcome))
     return new
 
 
@@ -99,8 +101,8 @@ def _of_older_epochs(repository: Repository) -> Iterator[bytes]:
         if info.tombstoned:
             continue
         try:
-            head = repository.store.get(pack_key(pack), 0, HEADER)
-        except ObjectMissing:
-            continue
-        if repository.opener.header(Kind.PACK, pack, head).epoch < repository.keys.epoch.number:
+            header = repository.opener.header(Kind.PACK, pack, repository.store.get(pack_key(pack), 0, HEADER))
+        except (ObjectMissing, ArchiveError, RepositoryError):
+            continue  # gone, or damaged, which a verification tells
+        if header.epoch < repository.keys.epoch.number:
             yield pack

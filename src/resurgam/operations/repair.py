@@ -66,6 +66,7 @@ def repair(
         sealer, store = Sealer(repository.keys), repository.store
         text = json.dumps({"outcome": COMMITTED}).encode()
         for manifest in lost.outcomes:
+            store.delete(outcome_key(manifest))  # where one lies there, nobody can believe it
             store.put(outcome_key(manifest), sealer.seal_text(Kind.OUTCOME, manifest, text))
         if lost.outcomes:  # what those backups name counts again
             lost = find_losses(repository, repository.standing(), remembered)

@@ -21,6 +21,7 @@ from resurgam.keys.ring import KeyRing
 from resurgam.keys.secrets import Secrets
 from resurgam.keys.unlock import Unlocked, Unlocking, passphrase_of, unlock
 from resurgam.operations.repository_keys import KeyAccess, ring_json
+from resurgam.repository.memory import remembers
 from resurgam.repository.repository import Config, Repository, read_config, write_config
 from resurgam.repository.ring_store import RingStore
 from resurgam.stores.object_opening import open_store
@@ -58,7 +59,7 @@ class RepositoryAccess:
 
     place: str
     unlocking: Unlocking
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     cache: Path
     app: str
     clock: Clock
@@ -98,7 +99,8 @@ class RepositoryAccess:
     def make(self, recipients: tuple[tuple[str, str], ...] = ()) -> Made:
         """Make it, with the passphrase of the settings and (name, age recipient); harmless where it is made already.
 
-        One whose making died is finished. RepositoryError where something else lies; UsageError, KeyRefused without
+        One whose making died is finished. RepositoryError where something else lies, or where this machine has seen
+        backups that are not there now, as below a mount point whose disk is away; UsageError, KeyRefused without
         anything that could open it, and nothing is made then.
         """
         now, store = self.clock.now(), self.store
@@ -106,6 +108,11 @@ class RepositoryAccess:
         config = read_config(store)
         if config is not None and next(iter(store.list("keys/")), None) is not None:
             return Made(store.url, False, self.open(anew=True).ring)
+        if config is None and remembers(self._cache_path()):
+            raise RepositoryError(
+                f"This machine has seen backups in {store.url}, and no repository is there; none was made.",
+                f"Is its disk mounted? If it is gone for good, remove {self._cache_path()}, then run it again.",
+            )
         passphrase = passphrase_of(self.unlocking)
         # Before anything is put, so that what no key would open is not made.
         create_ring(bytes(16), now, passphrase, recipients)
@@ -155,9 +162,13 @@ class RepositoryAccess:
             )
         return config
 
+    def _cache_path(self) -> Path:
+        """A place's own."""
+        return self.cache / blake3(self.place.encode()).hexdigest()[:16]
+
     def _cache_folder(self) -> Path | None:
-        """A place's own; None where nothing can be written."""
-        folder = self.cache / blake3(self.place.encode()).hexdigest()[:16]
+        """The same, made; None where nothing can be written."""
+        folder = self._cache_path()
         with suppress(OSError):  # where BACKUP_DIR is not there, it is not made here
             self.cache.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -97,6 +97,11 @@ def grace(*, running: bool) -> timedelta:
     return PATIENCE if running else timedelta()
 
 
+def clocks_agree(now: Stamp) -> bool:
+    """Whether the store's clock and this machine's tell about the same time."""
+    return abs(now.stored_at - now.written_at) <= _CLOCKS.total_seconds()
+
+
 def may_go(stamp: Stamp, now: Stamp, wait: timedelta) -> bool:
     """Whether a tombstone has stood for `wait`, whatever was done to the clocks (sentence 56)."""
     if not wait:

@@ -136,3 +136,13 @@ class HealthFacts:
     unavailable: Sequence[str] = ()
     troubles: Sequence[Trouble] = ()
     key_doubt: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the backups lie."""
+        return self.repository.url if self.repository is not None else self.folder
+
+    @property
+    def disk_path(self) -> str:
+        """What `disk` was measured of: the repository if it is a folder, else BACKUP_DIR."""
+        return self.place if self.place.startswith("/") else self.folder

@@ -68,7 +68,7 @@ def no_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
     facts = view.facts
     if view.good or unseen(facts):
         return
-    found = f"There is no backup of {facts.application} in {facts.folder}"
+    found = f"There is no backup of {facts.application} in {facts.place}"
     if facts.backups:
         found = f"None of the {len(facts.backups):,} backups of {facts.application} can be restored: all are damaged"
     elif facts.others:
@@ -163,7 +163,7 @@ def low_space(view: View, limits: HealthLimits) -> Iterator[Reason]:
     share = disk.free / disk.total
     if share >= _LOW and disk.free >= 2 * worth:
         return
-    message = f"{mb_of(disk.free)} ({share:.0%}) are free in {view.facts.folder}"
+    message = f"{mb_of(disk.free)} ({share:.0%}) are free in {view.facts.disk_path}"
     if disk.free < 2 * worth:
         message += (
             f", less than {'one backup needs' if disk.free < worth else 'two backups need'} ({mb_of(worth)} each)"

@@ -18,6 +18,7 @@ from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_table import DIRECTORY, IndexTable, TablePack, decode_index, table_of_pack
 from resurgam.repository.packs import read_directory
 from resurgam.repository.sealing import Kind, Opener
+from resurgam.repository.texts import longest, read_object, read_text
 from resurgam.stores.objects import ObjectStore, StoredObject
 
 # Reads under way at once, and their bytes: a store may be far away.
@@ -113,21 +114,26 @@ class IndexReader:
     def _read_findings(
         self, kind: Kind, listed: Mapping[bytes, StoredObject], known: dict[bytes, T], decode: Callable[[bytes], T]
     ) -> None:
-        for finding, stored in listed.items():
+        for finding in listed:
             if finding in known or finding in self._unfit:
                 continue
-            data = self._content(stored)
-            if data is None:
-                continue
             try:
-                known[finding] = decode(self._opener.open_text(kind, finding, data))
+                known[finding] = decode(read_text(self._store, self._opener, kind, finding)[1])
+            except ObjectMissing:
+                continue
             except (ArchiveError, RepositoryError) as error:
                 self._trouble(finding, str(error))
 
     def _content(self, stored: StoredObject) -> bytes | None:
+        index = layout.id_of(stored.key)
+        if index is None:
+            return None
         try:
-            return self._store.get(stored.key)
+            return read_object(self._store, Kind.INDEX, index)
         except ObjectMissing:
+            return None
+        except ArchiveError as error:
+            self._trouble(index, f"{error} Its packs' own directories are read instead.")
             return None
 
     def _listed(self, folder: str) -> dict[bytes, StoredObject]:
@@ -143,9 +149,13 @@ def _batches(objects: Sequence[StoredObject]) -> Iterator[list[StoredObject]]:
     """As many at once as memory and the store bear."""
     batch: list[StoredObject] = []
     for one in objects:
-        if batch and (len(batch) == _SIDE_BY_SIDE or sum(other.size for other in batch) + one.size > _BYTES):
+        if batch and (len(batch) == _SIDE_BY_SIDE or sum(_read_of(other) for other in (*batch, one)) > _BYTES):
             yield batch
             batch = []
         batch.append(one)
     if batch:
         yield batch
+
+
+def _read_of(stored: StoredObject) -> int:
+    return min(stored.size, longest(Kind.INDEX))

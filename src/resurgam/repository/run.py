@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +18,15 @@ from resurgam.repository.own_list import OwnList
 from resurgam.repository.packing import PACK_SIZE, Packing, Sort
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.repository import Repository, StoredBackup
-from resurgam.repository.sealing import Kind, Sealer
+from resurgam.repository.sealing import WRITE_ONLY, Kind, Sealer
+from resurgam.repository.texts import longest
 from resurgam.repository.writer import RepositoryWriter
+from resurgam.stores.objects import StoredObject
 
 # How often a run copies chunks out of packs that were tombstoned meanwhile, before it gives up.
 _ATTEMPTS = 10
+# How many earlier backups a manifest names. Each is named by as many later ones.
+_KNOWN = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,12 @@ class RepositoryRun:
 
         StorageError, DamagedError if the backup could not be committed: it does not exist then.
         """
-        manifest_id, known = new_id(), tuple(self._repository.standing().committed)
-        manifest = Manifest(self._head(about, known), metadata, bytes(self.writer.list_chunks))
+        manifest_id, known = new_id(), _newest(self._repository.standing().committed)
+        manifest = Manifest.of(self._head(about, known), metadata, bytes(self.writer.list_chunks))
         try:
             sealed = self._sealer.seal_text(Kind.MANIFEST, manifest_id, manifest.encode())
+            if len(sealed) > longest(Kind.MANIFEST):
+                raise StorageError(f"The backup's manifest has {len(sealed):,} bytes, more than any reader takes.")
             self._repository.store.put(manifest_key(manifest_id), sealed)
             self._settle_packs()
             self._decide(manifest_id, COMMITTED)
@@ -72,7 +78,7 @@ class RepositoryRun:
         self.committed = manifest_id
         return manifest_id
 
-    def _head(self, about: About, known: tuple[bytes, ...]) -> Head:
+    def _head(self, about: About, known: bytes) -> Head:
         totals = self.writer.totals
         return Head(
             name=about.name,
@@ -199,7 +205,14 @@ def _last_list(repository: Repository, own: OwnList | None, last: StoredBackup |
         manifest, blocks = kept
         if manifest == last.id if last is not None else manifest in repository.standing().committed:
             return blocks
-    return repository.open_backup(last).list_blocks() if last is not None else ()
+    if last is None or (last.author == WRITE_ONLY and repository.keys.can_read):
+        return ()  # a broken host could have put any content under the prints of our files
+    return repository.open_backup(last).list_blocks()
+
+
+def _newest(committed: Mapping[bytes, StoredObject]) -> bytes:
+    """What a manifest says of others. Not all of thousands: each would name all before it."""
+    return b"".join(sorted(committed, key=lambda one: (-committed[one].stored_at, one))[:_KNOWN])
 
 
 def intents(repository: Repository) -> list[tuple[bytes, float]]:

@@ -14,7 +14,7 @@ class MemoryStore:
     """An ObjectStore that ends with the process. `now` gives the store's clock."""
 
     url = "memory:"
-    staleness = 0.0
+    staleness: float = 0.0
 
     def __init__(self, now: Callable[[], float] = time) -> None:
         self.objects: dict[str, tuple[bytes, float]] = {}
