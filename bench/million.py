@@ -13,14 +13,14 @@ from bench.rivals import Ours, rivals
 
 _EMPTY = "empty"
 _IN_FOLDER = 1000
-# A backup whose dump is cut into chunks of 128 bytes: a million of them are 128 MB.
+# A backup whose dump is cut into chunks of some 300 bytes: a million of them are 330 MB.
 _CHUNKS = """
 import sys
 from resurgam.pipeline.chunker import Cutting
 from resurgam.repository import writer
 made = writer.RepositoryWriter.add_late
 def add_late(self, entry, blocks):
-    writer.FINE = Cutting(64, 128, 256, 1 << 20)
+    writer.FINE = Cutting(64, 256, 1024, 1 << 20)
     try:
         return made(self, entry, blocks)
     finally:
@@ -67,7 +67,7 @@ def _million_chunks(lab: Lab, chunks: int) -> list[report.Line]:
     """Listing it, and planning a prune; without the local cache and with it."""
     database = "chunks"
     lab.sql(f"DROP DATABASE IF EXISTS {database}", f"CREATE DATABASE {database} TEMPLATE template0")
-    rows = f"CREATE TABLE noise AS SELECT md5(n::text) || md5((-n)::text) AS a FROM generate_series(1, {chunks * 2}) n"
+    rows = f"CREATE TABLE noise AS SELECT md5(n::text) || md5((-n)::text) AS a FROM generate_series(1, {chunks * 5}) n"
     lab.sql(rows, database=database)
     ours, _ = rivals(lab, lab.work / "rivals", lab.work / "rivals" / "ours" / "no-files", database)
     ours.make()
