@@ -2,6 +2,8 @@
 
 BENCH_ARGS="--scale 0.1 --pairs 1" tries it out; `--only backup,restore,swap,list,service,table,growth` chooses.
 The last two take their time: memory for one table of 5 GB, and for a database of 1 GB against one of 10 GB.
+So do those of a repository: `repository` (against restic and Borg, where they are installed), `days` (a month of daily
+backups, by all three) and `million` (so many files, and chunks).
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import backup, growth, listing, report, restore, service, swap
+from bench import backup, growth, listing, million, report, repository, restore, service, swap
 from bench.lab import Lab, open_lab
 from bench.measure import CommandFailed
 
-_PARTS = "of backup, restore, swap, list, service, table, growth"
+_PARTS = "of backup, restore, swap, list, service, repository, days, million, table, growth"
+_IN_LAB = frozenset({"backup", "restore", "service", "repository", "days", "million"})
 _CACHE = Path(__file__).parents[1] / ".cache" / "bench"
 
 
@@ -27,7 +30,7 @@ def main() -> int:
     chosen = options.only.split(",")
     lines: list[report.Line] = []
     try:
-        if {"backup", "restore", "service"} & set(chosen):
+        if _IN_LAB & set(chosen):
             with open_lab(options.cache, options.scale, options.pg) as lab:
                 _describe(lab)
                 parts: dict[str, Callable[[Lab, int, int], list[report.Line]]] = {
@@ -41,6 +44,7 @@ def main() -> int:
                 if "service" in chosen:
                     print(f"\nservice under load, {options.pairs} pairs", flush=True)
                     lines += service.under_load(lab, options.pairs)
+                lines += _of_repository(lab, chosen, options.pairs, options.million)
         if "service" in chosen:
             print(f"\nservice over {options.archives:,} archives", flush=True)
             lines += service.over_archives(options.cache, options.archives, options.pairs)
@@ -67,6 +71,20 @@ def main() -> int:
     return 1 if any(line.reached is False for line in lines) else 0
 
 
+def _of_repository(lab: Lab, chosen: list[str], pairs: int, many: int) -> list[report.Line]:
+    lines: list[report.Line] = []
+    if "repository" in chosen:
+        print(f"\na repository, {pairs} pairs", flush=True)
+        lines += repository.run(lab, pairs)
+    if "days" in chosen:
+        print("\na repository, a month of daily backups", flush=True)
+        lines += repository.days(lab)
+    if "million" in chosen:
+        print(f"\na repository, {many:,} files and chunks", flush=True)
+        lines += million.run(lab, many)
+    return lines
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each, alternating (default 5)")
@@ -78,6 +96,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--archives", type=int, default=10_000, help="archives for list and rebuild")
     parser.add_argument("--only", default="backup,restore,swap,list,service", help=_PARTS)
+    parser.add_argument("--million", type=int, default=1_000_000, help="files, and chunks, of that part")
     parser.add_argument("--pg", type=int, default=16, help="PostgreSQL's major version (16 or 18)")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="where the lab is kept between runs")
     return parser.parse_args()

@@ -7,6 +7,7 @@ while it runs. Not ru_maxrss: that starts from the parent's size at the fork.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import threading
 import time
@@ -24,9 +25,13 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One finished command: seconds of wall time, peak memory in bytes, and what it printed."""
+    """One finished command: seconds of wall time and of the processor's, peak memory in bytes, and what it printed.
+
+    The processor's are those of the command and what it started, not those of a database's server.
+    """
 
     seconds: float
+    processor: float
     memory: int
     output: str
 
@@ -34,6 +39,7 @@ class Run:
 def run(command: Sequence[str | Path], environment: Mapping[str, str], *, check: bool = True) -> Run:
     """Run a command to its end. CommandFailed, with its last lines, if it exits with anything but 0."""
     os.sync()  # what an earlier command left to be written must not be paid by this one
+    before = _children()
     started = time.perf_counter()
     with subprocess.Popen(
         command,
@@ -54,7 +60,13 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str], *, check:
     if check and status != 0:
         ending = "\n".join(output.strip().splitlines()[-12:])
         raise CommandFailed(f"{' '.join(map(str, command))}\nexited with {status}:\n{ending}")
-    return Run(seconds, sampler.peak, output)
+    return Run(seconds, _children() - before, sampler.peak, output)
+
+
+def _children() -> float:
+    """Seconds of processor time of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class _MemorySampler(threading.Thread):

@@ -1,4 +1,7 @@
-"""What operations are given, made of the settings: values only, nothing is opened."""
+"""What operations are given, made of the settings: values only, nothing is opened.
+
+What only restores need is imported when one is asked for: a backup is to start quickly.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
@@ -13,15 +17,17 @@ from resurgam.errors import UsageError
 from resurgam.operations.backup import Application, BackupResult, Limits, back_up, refuse_unavailable
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
-from resurgam.operations.restore import Restoring
-from resurgam.operations.restore_files import Places
 from resurgam.operations.retention import Retention
-from resurgam.operations.safety_backup import SafetyBackups
-from resurgam.policy.estimate import Timing
 from resurgam.policy.retention import RetentionRules
 from resurgam.postgres.connection import Server
 from resurgam.settings import Database, Settings
 from resurgam.sources.excludes import Excludes
+
+if TYPE_CHECKING:
+    from resurgam.operations.restore import Restoring
+    from resurgam.operations.restore_files import Places
+    from resurgam.operations.safety_backup import SafetyBackups
+    from resurgam.policy.estimate import Timing
 
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -57,6 +63,8 @@ def retention_of(settings: Settings) -> Retention:
 
 def places_of(settings: Settings) -> Places:
     """Where a restore may write."""
+    from resurgam.operations.restore_files import Places
+
     own = (settings.backup_dir, settings.backup_state_file, settings.backup_log_file)
     return Places(
         app_dir=settings.app_dir,
@@ -111,6 +119,8 @@ def back_up_by(
 
 def safety_of(settings: Settings) -> SafetyBackups:
     """The backups that restores take first."""
+    from resurgam.operations.safety_backup import SafetyBackups
+
     impossible = "" if settings.backup_enabled else "backups are disabled (BACKUP_ENABLED=false)."
     if settings.unavailable:
         impossible = f"{', '.join(settings.unavailable)} asks for what this version does not have."
@@ -127,6 +137,8 @@ def restoring_of(
     progress: Progress,
 ) -> Restoring:
     """Plans and restores. A plan opens the state only if there is one."""
+    from resurgam.operations.restore import Restoring
+    from resurgam.policy.estimate import Timing
 
     def earlier() -> tuple[Timing, ...]:
         there = settings.backup_state_file.exists()

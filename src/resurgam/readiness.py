@@ -52,14 +52,23 @@ def repository(service: Service) -> RepositoryAccess:
 def repair(service: Service, *, dry_run: bool) -> RepairResult:
     """Settle what the repository has lost for good. UsageError where backups are archives."""
     from resurgam.operations.repair import repair as operation
+    from resurgam.repository.memory import Memory
     from resurgam.repository.ring_store import RingStore
 
     opened = repository(service).open()
+    remembered = Memory(opened.repository.keys, opened.repository.cache).read()
     rings = RingStore(opened.repository.store, opened.ring.repository)
     service.folder.prepare()
     with service.folder.lock():
         now = service.clock.now()
-        return operation(opened.repository, rings.heal, today=now, progress=service.progress, dry_run=dry_run)
+        return operation(
+            opened.repository,
+            rings.heal,
+            today=now,
+            progress=service.progress,
+            dry_run=dry_run,
+            remembered=remembered,
+        )
 
 
 def doctor(service: Service) -> tuple[Check, ...]:

@@ -60,7 +60,7 @@ class Service:
     """One application under protection. Methods raise ResurgamError; results have `to_json`."""
 
     settings: Settings
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=Silent)
     asked: Asked = field(default_factory=Asked)

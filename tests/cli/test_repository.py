@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -51,6 +52,37 @@ def test_from_init_to_restore(scene: Scene) -> None:
     assert drilled.code == 0 and drilled.json["outcome"] == "passed"
     assert list(scene.backups.glob("*.drill.json"))
     assert KEY not in scene.log
+
+
+def test_an_older_state_stops_prunes_until_repair_settles_it(scene: Scene) -> None:
+    scene.run("init")
+    empty = scene.run("list").out
+    assert f"There are no backups in {scene.folder / 'repository'}." in empty
+    first = scene.backup()
+    shutil.copytree(scene.folder / "repository", scene.folder / "older")
+    second = scene.backup()
+    (scene.folder / "repository").rename(scene.folder / "newer")
+    (scene.folder / "older").rename(scene.folder / "repository")
+    lost = f"the manifest {manifest_of(scene.folder / 'newer', scene.folder / 'repository')}"
+    refused = scene.run("prune", "--json").error
+    assert refused["code"] == "collection" and lost in refused["error"]
+    assert f"Lost: {lost} of a committed backup" in scene.run("repair", "--dry-run").out
+    assert scene.run("prune", "--json").error["code"] == "collection"
+    settled = scene.run("repair", "--yes", "--json")
+    assert settled.code == 0 and (settled.json["hurt"], settled.json["whole"]) == ([], [first])
+    assert scene.run("repair", "--dry-run").out == "Nothing is lost.\n"
+    assert scene.run("prune", "--json").code == 0
+    assert second not in scene.run("list").out
+    figures = [line for line in scene.run("health").out.splitlines() if line.startswith("backups ")]
+    assert len(figures) == 1 and figures[0].endswith(f" in {scene.folder / 'repository'}")
+
+
+def manifest_of(newer: Path, older: Path) -> str:
+    """The id of the one backup that the older state lacks."""
+    (name,) = {path.name for path in (newer / "manifests").iterdir()} - {
+        path.name for path in (older / "manifests").iterdir()
+    }
+    return name
 
 
 def test_export_import_delete_and_prune(scene: Scene) -> None:

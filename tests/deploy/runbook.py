@@ -103,6 +103,9 @@ def all_ways(name: str) -> set[str]:
     return set(re.findall(r"^```sh (\w+)$", (ROOT / "docs" / "runbooks" / f"{name}.md").read_text(), re.MULTILINE))
 
 
+_KIT_LINE = re.compile(r"^ *([1-4]: (?:[A-Z0-9]+ )+= [A-Z0-9]{4})$", re.MULTILINE)
+
+
 @dataclass
 class Person:
     """Someone at a terminal, with a folder, an environment and what was read so far.
@@ -224,3 +227,16 @@ class Person:
         else:
             raise AssertionError(f"it takes too long\n{self.seen}")
         return self.seen[begin:]
+
+
+def kit_lines(kit: str) -> list[str]:
+    """The four lines of the secret on a recovery kit's sheet, as they are printed."""
+    lines = _KIT_LINE.findall(kit)
+    assert len(lines) == 4
+    return lines
+
+
+def knows_kit(person: Person, name: str, kit: str) -> None:
+    """The person holds the sheet `kit`, and types its lines where the runbook has its example."""
+    text = (ROOT / "docs" / "runbooks" / f"{name}.md").read_text()
+    person.places |= dict(zip(kit_lines(text), kit_lines(kit), strict=True))

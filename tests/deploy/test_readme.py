@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 
 from tests.clusters import Database
 from tests.deploy.dockerfile import ROOT
-from tests.deploy.runbook import Block, Person
+from tests.deploy.runbook import Block, Person, kit_lines
 from tests.operations.backups import small_scene
 
 _BIN = Path(sys.executable).parent
@@ -61,6 +61,29 @@ def test_a_restore_is_practised_as_printed(database: Database, tmp_path: Path) -
     person.follow([evidence])
     page = (tmp_path / "person" / "work" / "evidence.html").read_text()
     assert name in page and "164.308" in page
+
+
+def test_a_repository_is_made_and_used_as_printed(database: Database, tmp_path: Path) -> None:
+    scene = small_scene(database, tmp_path)
+    (code,) = re.findall(r"```sh repository\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    steps = [Block(line, f"{line}\n") for line in code.splitlines()]
+    *begin, prove, remove, backup = steps
+    assert begin[-1].code.startswith("resurgam keys kit --out recovery-kit.html")
+    places = {"/etc/resurgam": str(tmp_path / "etc"), "/mnt/backups/repository": str(tmp_path / "repository")}
+    answers: dict[str, str] = {}
+    person = Person(tmp_path / "person", scene.environment(), places, answers)
+    person.follow(begin)
+    assert (tmp_path / "etc" / "key").stat().st_mode & 0o777 == 0o600
+    # Until the sheet was typed back, no backup is taken.
+    with pytest.raises(AssertionError, match="recovery kit was never proven"):
+        person.follow([backup])
+    sheet = person.folder / "work" / "recovery-kit.html"
+    answers |= {f"{line[0]}: ": line[3:] for line in kit_lines(sheet.read_text())}
+    assert "it is proven" in person.follow([prove])
+    shown = person.follow([remove, backup])
+    assert not sheet.exists() and "is complete" in shown and "of it are new in the repository" in shown
+    assert scene.archives() == []
+    assert "0 problems" in person.follow([Block("doctor", "resurgam doctor\n")])
 
 
 def _free_port() -> str:

@@ -14,10 +14,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from resurgam import readiness
 from resurgam.demo.proof import Fingerprint
+from resurgam.operations.repository_keys import prove_kit
 from resurgam.postgres.embedded import EmbeddedServer
 from tests.clusters import drop_database
-from tests.deploy.runbook import Block, Person, all_ways, blocks
+from tests.deploy.runbook import Block, Person, all_ways, blocks, knows_kit
 from tests.operations.scene import Scene, lost
 
 _DATABASE = "radiology_db"
@@ -196,6 +198,22 @@ def sample(pg16: EmbeddedServer, tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
+def _in_a_repository(scene: Scene) -> tuple[str, Path]:
+    """A backup in a repository, and its proven recovery kit; the passphrase dies with the machine."""
+    scene.more |= {
+        "BACKUP_REPOSITORY": str(scene.root / "repository"),
+        "BACKUP_ENCRYPTION_KEY": "of the machine that was lost",
+    }
+    kit = scene.root / "kit.txt"
+    with scene.service() as service:
+        readiness.set_up(service)
+        readiness.make_repository(service, (), kit)
+        prove_kit(readiness.repository(service).keys(), kit.read_text())
+    name = _backed_up(scene)
+    scene.more.clear()
+    return name, kit
+
+
 def _rescued(scene: Scene, server: EmbeddedServer, app: Path) -> Scene:
     """The application where it was restored to."""
     return Scene(server, _DATABASE, server.superuser, server.password, scene.root.parent, app_at=app)
@@ -206,12 +224,15 @@ def _in(server: EmbeddedServer, port: str) -> dict[str, str]:
     return {"PATH": str(server.bin), "PGPORT": str(server.port), "SERVICE_PORT": port}
 
 
-@pytest.mark.parametrize("way", ["terminal", "api"])
+@pytest.mark.parametrize(
+    ("kept_as", "way"), [("archives", "terminal"), ("archives", "api"), ("repository", "terminal")]
+)
 def test_a_lost_system_comes_back_on_a_new_one(
-    sample: Scene, empty_server: EmbeddedServer, tmp_path: Path, way: str
+    sample: Scene, empty_server: EmbeddedServer, tmp_path: Path, kept_as: str, way: str
 ) -> None:
-    assert all_ways("system-failure") == {"terminal", "api"}
-    name, before, port = _backed_up(sample), sample.seen(), _free_port()
+    assert all_ways("system-failure") == {"terminal", "api", "archives", "repository"}
+    name, kit = (_backed_up(sample), None) if kept_as == "archives" else _in_a_repository(sample)
+    before, port = sample.seen(), _free_port()
     at = tmp_path / "person" / "work" / "radiology-rag"
     new = _rescued(sample, empty_server, at)
     environment = new.environment(
@@ -221,13 +242,19 @@ def test_a_lost_system_comes_back_on_a_new_one(
         BACKUP_LOG_FILE=str(at / "logs" / "backup.log"),
         RESTORE_SAFETY_BACKUP="true",
     )
-    places = {"/mnt/remote_storage/backups": str(sample.backups), "localhost:8000": f"127.0.0.1:{port}"}
+    places = {
+        "/mnt/remote_storage/backups": str(sample.backups),
+        "/mnt/remote_storage/repository": str(sample.root / "repository"),
+        "localhost:8000": f"127.0.0.1:{port}",
+    }
     person = Person(tmp_path / "person", environment, places)
     person.knows(name)
+    if kit is not None:
+        knows_kit(person, "system-failure", kit.read_text())
     repository = person.stand_ins / "repository"
     shutil.copytree(sample.app, repository, ignore=shutil.ignore_patterns("uploads", "templates", ".env"))
     try:
-        seen = person.follow(blocks("system-failure", way))
+        seen = person.follow(blocks("system-failure", kept_as, way))
     finally:
         person.end()
     assert (f"Restored {name} " if way == "terminal" else '"state":"ok"') in seen
@@ -240,25 +267,30 @@ def _in_seconds(found: Fingerprint) -> Fingerprint:
     return replace(found, files={name: re.sub(r"\d{9}( |$)", " ", what, count=1) for name, what in found.files.items()})
 
 
-@pytest.mark.parametrize("way", ["a", "b"])
+@pytest.mark.parametrize(("kept_as", "way"), [("file", "a"), ("file", "b"), ("repository", "a"), ("repository", "b")])
 def test_one_archive_and_the_page_are_enough(
-    sample: Scene, empty_server: EmbeddedServer, tmp_path: Path, way: str
+    sample: Scene, empty_server: EmbeddedServer, tmp_path: Path, kept_as: str, way: str
 ) -> None:
-    assert all_ways("one-archive") == {"a", "b", "other"}
-    name, before = _backed_up(sample), sample.seen()
+    assert all_ways("one-archive") == {"a", "b", "other", "file", "repository"}
+    name, kit = (_backed_up(sample), None) if kept_as == "file" else _in_a_repository(sample)
+    before = sample.seen()
     rescue, app = tmp_path / "rescue", tmp_path / "new-app"
-    places = {"/mnt/usb": str(sample.backups), "/srv/rescue": str(rescue), "/app": str(app)}
+    usb = sample.backups if kit is None else sample.root
+    places = {"/mnt/usb": str(usb), "/srv/rescue": str(rescue), "/app": str(app)}
     answers = {"The password again: ": empty_server.password}
     person = Person(tmp_path / "person", _in(empty_server, "0"), places, answers)
     person.knows(name)
-    seen = person.follow(blocks("one-archive", way))
+    if kit is not None:
+        knows_kit(person, "one-archive", kit.read_text())
+    seen = person.follow(blocks("one-archive", kept_as, way))
     assert f"readable\n{name}/\n{name}/backup_metadata.json\n" in seen
     assert "Dumped from database version 16" in seen
     *_, wanted, there = re.findall(r'\["public","reports",(\d+)\]|^public\|reports\|(\d+)$', seen, re.MULTILINE)
     assert wanted[0] == there[1] == "40"
     in_archive, on_disk = seen.split()[-2:]
     assert in_archive == on_disk != "0"
-    assert (f"{name} is sound: " in seen, f"Restored {name} " in seen) == (way == "a", way == "a")
+    assert (f"{name} is sound: " in seen) == (way == "a" or kit is not None)
+    assert (f"Restored {name} " in seen) == (way == "a")
     new = _rescued(sample, empty_server, app)
     if way == "a":
         assert lost(before, new.seen()) == []

@@ -127,3 +127,10 @@ def test_a_share_a_day_reads_every_pack_once_in_its_round() -> None:
     rounds = [verify(repository, full=False, day=day) for day in range(SHARES)]
     assert sum(one.bytes_read for one in rounds) == rounds[0].bytes_stored
     assert all(one.sound for one in rounds)
+
+
+def test_what_is_hurt_is_told_also_when_no_object_is_to_blame() -> None:
+    verdict = RepositoryVerdict(False, 1, 0, 9, 0, (), ("app_backup_20260101_020000",), ())
+    with pytest.raises(VerifyFailed) as told:
+        refuse_unsound(verdict)
+    assert told.value.message == "The repository is damaged. Hurt: app_backup_20260101_020000. Whole: none."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from resurgam.archive.entry import Entry, Identity, Kind, Offer
-from resurgam.keys.secrets import Secrets, full_secrets, new_private_key
+from resurgam.keys.secrets import Secrets, full_secrets
 from resurgam.repository.repository import Repository, StoredBackup, write_config
 from resurgam.repository.run import About, backing_up
 from resurgam.stores.object_memory import MemoryStore
@@ -16,7 +16,7 @@ from resurgam.stores.objects import ObjectStore
 
 START = datetime(2026, 1, 1, 2, tzinfo=UTC)
 ROOT = bytes(range(32))
-PRIVATE = new_private_key()
+PRIVATE = bytes(range(1, 33))
 
 
 def secrets_of(repository: bytes) -> Secrets:

@@ -38,6 +38,8 @@ def backup(
             face.answer({"success": True, "skipped": True, "message": DISABLED}, DISABLED)
             return exits.OK
         service.read_all = read_all
+        if service.repository is not None:
+            service.repository.open_ahead()
         result = service.backup(wait=wait)
     face.warn(*result.warnings)
     face.answer(result.to_json(), _text(result))

@@ -42,7 +42,8 @@ _KITS = {
 def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
     newest, trend, disk, last = (answer[key] for key in ("most_recent_backup", "trend", "disk", "last_run"))
     total = f"{count_text(answer['total_backups'], 'backup')}, {_mb(answer['total_size_mb'])}"
-    place = answer["repository"]["url"] if answer["repository"] else answer["backup_directory"]
+    repository = answer["repository"]
+    place = answer["backup_directory"] if repository is None else repository["url"]
     rows = [("backups", f"{total} in {place}")]
     if newest:
         taken = f"{moment_text(newest['datetime'])}, {_mb(newest['size_mb'])}"
@@ -65,8 +66,8 @@ def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
     if disk:
         share = disk["free_bytes"] / disk["total_bytes"] if disk["total_bytes"] else 0
         rows.append(("free", f"{size_text(disk['free_bytes'])} ({share:.0%})"))
-    if repository := answer["repository"]:
-        held = f"{size_text(repository['size_bytes'])} in {repository['url']}"
+    if repository is not None:
+        held = f"{size_text(repository['size_bytes'])}, in which they share what is the same"
         rows += [("repository", held), ("recovery kit", _KITS[repository["recovery_kit"]])]
     if trend["projected_days_until_full"] is not None:
         rows.append(("full in", f"{trend['projected_days_until_full']:g} days, if it goes on like this"))

@@ -25,10 +25,10 @@ def list_backups(json: JsonOption = False) -> int:
     with face.service() as service:
         backups = service.list_backups()
         rules = service.settings.repository
-        place = rules.place if rules is not None else str(service.settings.backup_dir)
-        # It has warned then that it can't tell which there are.
-        blind = rules is not None and rules.writer_key_file is not None
-    face.answer(backups, "" if json else _list_text(backups, place, blind=blind))
+        place = str(service.settings.backup_dir) if rules is None else rules.place
+        if rules is not None and rules.writer_key_file is not None:
+            place += " that this machine may see"
+    face.answer(backups, "" if json else _list_text(backups, place))
     return exits.OK
 
 
@@ -140,9 +140,7 @@ def _sound(result: dict[str, Any]) -> str:
     )
 
 
-def _list_text(backups: list[dict[str, Any]], place: str, *, blind: bool) -> str:
-    if not backups and blind:
-        return "This run has added no backup, and none can be read here."
+def _list_text(backups: list[dict[str, Any]], place: str) -> str:
     if not backups:
         return f"There are no backups in {place}. `resurgam backup` takes one."
     rows = [

@@ -31,7 +31,7 @@ from resurgam.cli.setup import completion, demo, doctor, init
 from resurgam.cli.transfer import export, import_
 from resurgam.cli.undo import undo
 from resurgam.errors import ResurgamError
-from resurgam.memory import use_one_arena
+from resurgam.memory import collect_rarely, use_one_arena
 from resurgam.stopping import UNDONE, StopSignals, what_became
 
 _COMPLETE = "_RESURGAM_COMPLETE"
@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         completion_init()
     use_one_arena()
+    collect_rarely()
     stop = StopSignals()
     stop.install()
     try:

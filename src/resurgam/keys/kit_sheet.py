@@ -8,10 +8,12 @@ from __future__ import annotations
 import io
 import textwrap
 from html import escape
-
-import segno
+from typing import TYPE_CHECKING
 
 from resurgam.keys.kit import Kit, kit_lines
+
+if TYPE_CHECKING:
+    import segno
 
 _QUIET = 4  # modules of white around a QR code, by its standard
 
@@ -141,6 +143,8 @@ def _one_line(text: str) -> str:
 
 def _code(kit: Kit) -> segno.QRCode:
     """The identity alone, in capitals, which QR codes store densely; a quarter of it may be unreadable."""
+    import segno  # only whoever prints a kit waits for it
+
     return segno.make(kit.identity.text.reveal(), error="q", micro=False)
 
 

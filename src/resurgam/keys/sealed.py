@@ -61,7 +61,7 @@ def check_new_passphrase(passphrase: str) -> None:
 def _normalised(passphrase: str) -> bytes:
     if not passphrase or len(passphrase) > _LONGEST:
         raise KeyRefused(f"A passphrase must have between 1 and {_LONGEST} characters.")
-    try:
-        return unicodedata.normalize("NFKC", passphrase).encode()
-    except UnicodeEncodeError:
-        raise KeyRefused("The passphrase is not UTF-8 text.", "Write it in plain characters.") from None
+    # Looked for beforehand: the error of encode() holds the passphrase, and would stay in the chain of ours.
+    if any("\ud800" <= character <= "\udfff" for character in passphrase):
+        raise KeyRefused("The passphrase is not UTF-8 text.", "Write it in plain characters.")
+    return unicodedata.normalize("NFKC", passphrase).encode()

@@ -13,16 +13,32 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from blake3 import blake3
-
 from resurgam.clock import Clock
-from resurgam.errors import CollectionRefused, DamagedError, ObjectExists, ObjectMissing
-from resurgam.operations.losses import listed_indexes, refuse_losses
+from resurgam.errors import (
+    ArchiveError,
+    CollectionRefused,
+    DamagedError,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryError,
+)
+from resurgam.operations.collection_looks import Looks, used_by
+from resurgam.operations.losses import listed_indexes
+from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
-from resurgam.policy.collection import POLITE, CollectionPlan, Health, PackFacts, grace, may_go, plan_collection
+from resurgam.policy.collection import (
+    POLITE,
+    CollectionPlan,
+    Health,
+    PackFacts,
+    clocks_agree,
+    grace,
+    may_go,
+    plan_collection,
+)
 from resurgam.repository.findings import decode_checked, decode_damage
-from resurgam.repository.index_usage import Usage, usage
+from resurgam.repository.index_usage import Usage
 from resurgam.repository.layout import (
     CHECKED,
     DAMAGE,
@@ -36,20 +52,21 @@ from resurgam.repository.layout import (
     record_key,
     tombstone_key,
 )
-from resurgam.repository.manifests import ABANDONED, Manifest
+from resurgam.repository.manifests import ABANDONED
 from resurgam.repository.packing import PACK_SIZE, Packing
 from resurgam.repository.packs import PackEntry, blob_bytes
 from resurgam.repository.reading import ChunkReader
-from resurgam.repository.records import Record, bodies
 from resurgam.repository.removals import Removals, encode_removal, finish_removal
-from resurgam.repository.repository import Repository, Standing
+from resurgam.repository.repository import Repository
 from resurgam.repository.run import intents
 from resurgam.repository.sealing import Kind, Sealer
-from resurgam.repository.tombstones import Stamp, put_tombstones, read_tombstones, stamp_now
+from resurgam.repository.texts import read_text
+from resurgam.repository.tombstones import put_tombstones, read_tombstones, stamp_now
 
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +123,21 @@ class Limits:
 
 
 def foresee(
-    repository: Repository, limits: Limits, doomed: frozenset[bytes], *, progress: Progress, refuse: bool
+    repository: Repository,
+    limits: Limits,
+    doomed: frozenset[bytes],
+    *,
+    clock: Clock,
+    progress: Progress,
+    refuse: bool,
 ) -> CollectionResult:
     """What `collect` would do once these backups are deleted; nothing is changed. With `refuse` it must be allowed to:
     CollectionRefused as there."""
     progress.phase("Looking at what the backups need")
-    repository.index.reload()
-    standing = repository.standing()
-    refuse_losses(repository, standing, limits.remembered)
-    plan = _plan(repository, usage(repository.index, _Needed(repository).of(standing, doomed)), running(repository))
+    standing, used = Looks(repository, limits.remembered, clock).everything()
+    if doomed:
+        used = used_by(repository, standing, doomed)
+    plan = _plan(repository, used, running(repository))
     if refuse:
         limits.refuse_much(plan, len(doomed), len(standing.committed))
     return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
@@ -132,62 +155,43 @@ def collect(
     """Remove what nothing refers to. CollectionRefused, before anything is removed, where something is missing that
     should be there, or more would go than may go unasked (`checked`: `foresee` has asked that); DamagedError where it
     can't be told what is needed."""
+    store, looks = repository.store, Looks(repository, limits.remembered, clock)
     progress.phase("Looking at what the backups need")
-    busy = running(repository)
-    repository.index.reload()
-    refuse_losses(repository, repository.standing(), limits.remembered)
-    swept = _sweep(repository, busy)
-    standing = repository.standing()
-    needed = _Needed(repository)
-    plan = _plan(repository, usage(repository.index, needed.of(standing)), busy)
+    busy = _busy(repository, clock)
+    looks.refuse_losses()
+    swept = _sweep(repository, busy, sure=clocks_agree(stamp_now(store, clock)))
+    standing, used = looks.everything()
+    plan = _plan(repository, used, busy)
     if not checked:
         limits.refuse_much(plan, 0, len(standing.committed))
-    store, sealer = repository.store, Sealer(repository.keys)
-    put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
-    doomed = frozenset({*plan.remove, *plan.rewrite, *read_tombstones(store, repository.opener)})
-    if store.staleness and doomed:
+    sealer = Sealer(repository.keys)
+    put = put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
+    # Only these may be acted on: whatever gets its tombstone later may be in use by manifests that are not seen below.
+    doomed = {**read_tombstones(store, repository.opener), **put}
+    # Once until the tombstones are seen by all, and once until the manifests are whose writers did not see them.
+    lag = store.staleness if doomed else 0.0
+    if lag:
         progress.phase("Waiting until every machine sees what goes")
-        clock.sleep(store.staleness)
-    # From here on every manifest that this listing misses is put after the tombstones, and its writer will see them.
-    repository.index.reload()
-    standing = repository.standing()
-    refuse_losses(repository, standing, limits.remembered)
+    clock.sleep(2 * lag)
+    standing, used = looks.everything()
     progress.phase("Copying what is needed out of packs that go", plan.copied)
-    written = _copy_out(repository, sealer, usage(repository.index, needed.of(standing)), progress, pack_size)
-    repository.index.reload()
-    used = usage(repository.index, needed.of(standing))
+    written = _copy_out(repository, sealer, used, progress, pack_size)
+    clock.sleep(lag)  # whoever misses a chunk where it was must find the copy
+    repository.index.reload(written)
+    used = used_by(repository, standing)
     progress.phase("Removing packs")
-    seal_manifests_anew(repository)
-    may_wait = grace(store.staleness, running=busy)
-    deleted, freed, waiting = _delete(repository, sealer, used, written, doomed, stamp_now(store, clock), may_wait)
-    return CollectionResult(False, plan, deleted, freed, waiting, swept)
-
-
-class _Needed:
-    """The chunks of backups; a record that stands in several is gone through once."""
-
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
-
-    def of(self, standing: Standing, doomed: Set[bytes] = frozenset()) -> Iterator[bytes]:
-        """The ids of all chunks that the manifests need, joined in pieces. DamagedError if a list can't be read."""
-        seen: set[bytes] = set()
-        for manifest in (*standing.committed, *standing.undecided):
-            if manifest in doomed:
-                continue
-            try:
-                found = self._repository.manifest(manifest)
-            except ObjectMissing:
-                continue  # deleted since it was listed
-            yield b"".join(chunk for chunk, _ in found.list_chunks())
-            yield from self._content(found, seen)
-
-    def _content(self, manifest: Manifest, seen: set[bytes]) -> Iterator[bytes]:
-        for body in bodies(self._repository.reader.blocks(manifest.list_chunks())):
-            mark = blake3(body).digest(16)
-            if mark not in seen:
-                seen.add(mark)
-                yield bytes(Record.decode(body).chunks)
+    now, wait = stamp_now(store, clock), grace(running=busy or _busy(repository, clock))
+    free = used.packs.keys() - _held(repository, used)
+    going = [pack for pack, stamp in doomed.items() if pack in free and may_go(stamp, now, wait)]
+    freed = sum(used.packs[pack].size for pack in going)
+    waiting = len(doomed.keys() & used.packs.keys()) - len(going)
+    _delete(repository, sealer, going, written)
+    clock.sleep(lag)  # who still lists a pack must find its tombstone
+    gone = doomed.keys() & standing.removed.packs - used.packs.keys()
+    for pack in (*going, *sorted(gone)):
+        store.delete(tombstone_key(pack))
+    seal_manifests_anew(repository, clock)
+    return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone))
 
 
 def running(repository: Repository) -> bool:
@@ -197,8 +201,14 @@ def running(repository: Repository) -> bool:
     return bool(since) and any(abs(repository.store.time() - one) < POLITE.total_seconds() for one in since)
 
 
-def _sweep(repository: Repository, busy: bool) -> int:
-    """Finish what dead runs left (sentence 60); answers how many objects went."""
+def _busy(repository: Repository, clock: Clock) -> bool:
+    """The same; where the store's clock and this machine's disagree, every intent is believed."""
+    sure = clocks_agree(stamp_now(repository.store, clock))
+    return running(repository) or (not sure and bool(intents(repository)))
+
+
+def _sweep(repository: Repository, busy: bool, *, sure: bool) -> int:
+    """Finish what dead runs left (sentence 60); answers how many objects went. Ages count if the clocks are `sure`."""
     store, standing = repository.store, repository.standing()
     finish_removal(store, standing.leftover)
     for manifest in standing.abandoned:
@@ -206,34 +216,47 @@ def _sweep(repository: Repository, busy: bool) -> int:
     swept = store.sweep() + len(standing.leftover) + len(standing.abandoned)
     now, sealer = store.time(), Sealer(repository.keys)
     for manifest, stored in standing.undecided.items():
-        if busy and now - stored.stored_at < POLITE.total_seconds():
+        old = sure and abs(now - stored.stored_at) > POLITE.total_seconds()
+        if busy and not old and _readable(repository, manifest):
             continue
         text = json.dumps({"outcome": ABANDONED}).encode()
         with suppress(ObjectExists):  # it was committed this moment
             store.put(outcome_key(manifest), sealer.seal_text(Kind.OUTCOME, manifest, text))
             swept += 1
-    listed = set(repository.index.packs)
-    for pack in read_tombstones(store, repository.opener):
-        if pack not in listed and pack in standing.removed.packs:
-            store.delete(tombstone_key(pack))
-            swept += 1
-    swept += _sweep_findings(repository, listed)
+    there = set(listed_indexes(repository))
+    finish_removal(store, (), there & standing.removed.indexes)
+    swept += len(there & standing.removed.indexes)
+    swept += sweep_pretended(repository) + _sweep_findings(repository)
     for intent, since in intents(repository):
-        if now - since > POLITE.total_seconds():
+        if sure and abs(now - since) > POLITE.total_seconds():
             store.delete(intent_key(intent))
             swept += 1
     return swept
 
 
-def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
+def _readable(repository: Repository, manifest: bytes) -> bool:
+    """Whether an unfinished backup is worth any patience: nobody could restore one whose manifest is not sound."""
+    try:
+        repository.manifest(manifest)
+    except ObjectMissing:
+        return True
+    except (ArchiveError, RepositoryError):
+        return False
+    return True
+
+
+def _sweep_findings(repository: Repository) -> int:
     """Findings of packs that are gone say nothing any more."""
-    store, swept = repository.store, 0
+    store, listed, swept = repository.store, set(repository.index.packs), 0
     for folder, kind in ((DAMAGE, Kind.DAMAGE), (CHECKED, Kind.CHECKED)):
         for stored in list(store.list(folder)):
             if (name := id_of(stored.key)) is None:
                 continue
-            text = repository.opener.open_text(kind, name, store.get(stored.key))
-            about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            try:
+                text = read_text(store, repository.opener, kind, name)[1]
+                about = {pack for pack, _ in decode_damage(text)} if kind is Kind.DAMAGE else decode_checked(text)
+            except (ObjectMissing, ArchiveError, RepositoryError):
+                continue
             if not about & listed:
                 store.delete(stored.key)
                 swept += 1
@@ -241,12 +264,6 @@ def _sweep_findings(repository: Repository, listed: set[bytes]) -> int:
 
 
 def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
-    if used.missing:
-        raise DamagedError(
-            f"{len(used.missing)} chunks that backups need are in no pack, so nothing was removed.",
-            "Take a backup: what still exists is stored again. Then delete the backups that stay hurt, which "
-            "`resurgam repair` names.",
-        )
     now = repository.store.time()
     outdated = outdated_packs(repository)
     damaged: dict[bytes, set[bytes]] = {}
@@ -261,7 +278,7 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
             timedelta(seconds=max(0.0, now - info.stored_at)),
             _health(used, pack, damaged.get(pack, frozenset()), pack in outdated),
         )
-        for pack, info in repository.index.packs.items()
+        for pack, info in used.packs.items()
         if not info.tombstoned
     )
     return plan_collection(facts, running=busy)
@@ -280,7 +297,7 @@ def _copy_out(
     packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
     reader = ChunkReader(repository.store, repository.opener, repository.index)
     try:
-        for pack, info in list(repository.index.packs.items()):
+        for pack, info in list(used.packs.items()):
             if not info.tombstoned:
                 continue
             for entries in _batches(used.live_entries(pack)):
@@ -310,39 +327,26 @@ def _batches(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
         yield entries[at : at + 256]
 
 
-def _delete(
-    repository: Repository,
-    sealer: Sealer,
-    used: Usage,
-    written: frozenset[bytes],
-    doomed: frozenset[bytes],
-    now: Stamp,
-    wait: timedelta,
-) -> tuple[int, int, int]:
-    """Delete the packs that may go, and the indexes that another replaces; answers packs, bytes, and how many wait.
+def _held(repository: Repository, used: Usage) -> set[bytes]:
+    """Packs that hold what is live, and those tombstoned ones that hold a chunk which lies in such packs only: another
+    prune may count it for another one of them."""
+    held = set(used.live_bytes)
+    for pack in used.live_bytes:
+        if used.packs[pack].tombstoned:
+            for entry in used.live_entries(pack):
+                held |= {place.pack for place in repository.index.locate(entry.chunk)}
+    return held
 
-    `doomed` are those whose tombstones were there before `used` was listed; no other may go (sentence 55).
-    """
-    store, index = repository.store, repository.index
-    tombstones = read_tombstones(store, repository.opener)
-    going, waiting = [], 0
-    for pack, stamp in tombstones.items():
-        if pack not in index.packs:
-            continue
-        if pack in doomed and used.live_bytes.get(pack, 0) == 0 and may_go(stamp, now, wait):
-            going.append(pack)
-        else:
-            waiting += 1
-    freed = sum(index.packs[pack].size for pack in going)
+
+def _delete(repository: Repository, sealer: Sealer, going: Iterable[bytes], written: frozenset[bytes]) -> None:
+    """Delete packs, whose tombstones stay, and the indexes that another replaces."""
+    store = repository.store
     replaced = _replace_indexes(repository, sealer, going)
     _record(repository, sealer, Removals(packs=frozenset(going), indexes=frozenset(replaced), written=written))
     for name in replaced:
         store.delete(index_key(name))
     for pack in going:
         store.delete(pack_key(pack))
-        store.delete(tombstone_key(pack))
-    index.reload()
-    return len(going), freed, waiting
 
 
 def _replace_indexes(repository: Repository, sealer: Sealer, going: Iterable[bytes]) -> list[bytes]:

@@ -85,7 +85,7 @@ class HookedRun:
     """The hooks of one backup. `failures` are sentences of after-hooks that failed when all else went well."""
 
     hooks: Hooks
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     progress: Progress
     backup: str
     failures: list[str] = field(default_factory=list)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resurgam.errors import CollectionRefused, ObjectMissing
+from resurgam.errors import CollectionRefused, HostileError, ObjectMissing
 from resurgam.repository.layout import INDEXES, id_of
+from resurgam.repository.manifests import ids_of
 from resurgam.repository.removals import Removals
 from resurgam.repository.repository import Repository, Standing
+from resurgam.repository.sealing import WRITE_ONLY
 
 _NAMED = 5
 
@@ -44,6 +46,9 @@ class Losses:
 def find_losses(repository: Repository, standing: Standing, remembered: frozenset[bytes] = frozenset()) -> Losses:
     """Compare one listing with what outcomes, manifests, records and this machine (`remembered` manifests) know.
 
+    A write-only host's manifest is not asked: a host that was broken into could name what never was, and no prune would
+    ever run again. What such hosts have committed is remembered by the machines that prune.
+
     The repository's index must have been reloaded. DamagedError if a manifest does not open.
     """
     removed = standing.removed
@@ -52,9 +57,11 @@ def find_losses(repository: Repository, standing: Standing, remembered: frozense
     for manifest in standing.committed:
         try:
             head = repository.manifest(manifest).head
-        except ObjectMissing:
-            continue  # deleted since it was listed
-        manifests |= set(head.known)
+            if repository.author(manifest) == WRITE_ONLY:
+                continue
+        except (ObjectMissing, HostileError):
+            continue  # deleted since it was listed; or nonsense
+        manifests |= set(ids_of(head.known))
         packs |= set(head.packs)
         indexes |= set(head.indexes)
     missing = manifests - set(standing.committed) - removed.manifests

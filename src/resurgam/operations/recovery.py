@@ -1,6 +1,7 @@
 """Settles a restore or an undo by its journal, after a crash as at its end: finished, or put back.
 
-It is docs/ordering.md's sentence 19.
+It is docs/ordering.md's sentence 19. Each backup asks, and hardly ever is there anything to settle: what that takes is
+imported then.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from pathlib import Path
 from resurgam.catalog.state import Journal, State
 from resurgam.operations.kept import database_swap, in_place_step, swap_steps
 from resurgam.operations.move_entries import Look
-from resurgam.operations.restore_database import drop_database
 from resurgam.operations.swap_paths import discard_staging, revert
 from resurgam.postgres.connection import Server
-from resurgam.postgres.in_place import transaction_committed
 from resurgam.postgres.swap import database_oid, maintenance_server, wait_until_decided
 from resurgam.sources.excludes import OWN_PREFIX
 from resurgam.stopping import UNDONE, Became, note_became, undisturbed
@@ -71,6 +70,8 @@ def _settle(state: State, server: Server, journal: Journal) -> bool:
         revert(swap_steps(journal))
         for step in journal.steps:
             if step.step == "database_created":
+                from resurgam.operations.restore_database import drop_database
+
                 drop_database(maintenance_server(server), step.data["fresh"])
     for step in journal.steps:
         if step.step == "staging":
@@ -94,6 +95,8 @@ def _was_committed(server: Server, journal: Journal) -> bool:
         return True
     swap, in_place = database_swap(journal), in_place_step(journal)
     if in_place is not None:
+        from resurgam.postgres.in_place import transaction_committed
+
         with closing(maintenance_server(server).connect()) as session:
             return transaction_committed(session, in_place["xid"], in_place["pid"])
     if swap is None:

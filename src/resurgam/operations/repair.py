@@ -52,21 +52,24 @@ def repair(
     today: datetime,
     progress: Progress,
     dry_run: bool = False,
+    remembered: frozenset[bytes] = frozenset(),
 ) -> RepairResult:
     """Look at everything, then settle what is lost; `heal_keys` mends the key ring's copies, and says what it did.
+    `remembered`: manifests that this machine has seen, whose absence stops a prune as well.
 
     DamagedError where so much is broken that nothing can be told.
     """
     repository.index.reload()
-    lost = find_losses(repository, repository.standing())
+    lost = find_losses(repository, repository.standing(), remembered)
     words, mended = lost.words, tuple(f"the outcome {one.hex()}" for one in sorted(lost.outcomes))
     if not dry_run:
         sealer, store = Sealer(repository.keys), repository.store
         text = json.dumps({"outcome": COMMITTED}).encode()
         for manifest in lost.outcomes:
+            store.delete(outcome_key(manifest))  # where one lies there, nobody can believe it
             store.put(outcome_key(manifest), sealer.seal_text(Kind.OUTCOME, manifest, text))
         if lost.outcomes:  # what those backups name counts again
-            lost = find_losses(repository, repository.standing())
+            lost = find_losses(repository, repository.standing(), remembered)
             words += [one for one in lost.words if one not in words]
         if gone := lost.removals:
             record = new_id()

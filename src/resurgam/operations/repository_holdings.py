@@ -29,12 +29,14 @@ from resurgam.repository.index_usage import usage
 from resurgam.repository.memory import Memory
 from resurgam.repository.reader import RepositoryBackup
 from resurgam.repository.records import Record, bodies
-from resurgam.repository.repository import Repository, StoredBackup
+from resurgam.repository.repository import Repository, StoredBackup, Unreadable
 from resurgam.repository.run import About, backing_up
+from resurgam.repository.sealing import FULL
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import FoundArchive, is_backup_name
 
 _WRITES_ONLY = "This machine holds a write-only key: which backups there are, only a machine with another key can tell."
+_MOST_TROUBLES = 100
 
 
 class RepositoryHoldings:
@@ -58,10 +60,11 @@ class RepositoryHoldings:
             if not opened.repository.keys.can_read:
                 self._backups, self.troubles = {}, (_WRITES_ONLY, *opened.warnings)
                 return []
-            try:
-                self._list(opened)
-            except KeyRefused:  # the keys were rotated since
-                self._list(self._access.current())
+            backups, unreadable = opened.repository.backups()
+            if any(one.locked for one in unreadable):  # the keys were rotated since
+                opened = self._access.current()
+                backups, unreadable = opened.repository.backups()
+            self._list(opened, backups, unreadable)
             return [_found(one) for _, one in sorted(self._known().items())]
 
     def ever(self) -> int:
@@ -160,7 +163,8 @@ class RepositoryHoldings:
     def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> CollectionResult:
         ids = frozenset(self._one(name).id for name in doomed)
         repository = self._full().repository
-        return foresee(repository, self._limits(repository, accept), ids, progress=progress, refuse=refuse)
+        limits = self._limits(repository, accept)
+        return foresee(repository, limits, ids, clock=self._clock, progress=progress, refuse=refuse)
 
     def collect(self, progress: Progress, *, accept: bool, checked: bool) -> CollectionResult:
         repository = self._full().repository
@@ -175,11 +179,11 @@ class RepositoryHoldings:
     def _limits(self, repository: Repository, accept: bool) -> Limits:
         return Limits(self._prune_limit, accept, Memory(repository.keys, repository.cache).read())
 
-    def _list(self, opened: Opened) -> None:
-        backups, unreadable = opened.repository.backups()
+    def _list(self, opened: Opened, backups: list[StoredBackup], unreadable: list[Unreadable]) -> None:
         known: dict[str, StoredBackup] = {}
         troubles = list(opened.warnings)
-        for one in sorted(backups, key=lambda backup: (backup.stored_at, backup.id)):
+        # A write-only host, which could take any name before others do, comes after all others (FULL is 1).
+        for one in sorted(backups, key=lambda backup: (backup.author, backup.stored_at, backup.id)):
             name = one.manifest.head.name
             if not is_backup_name(name):
                 troubles.append(f"The manifest {one.id.hex()} gives a name that no backup has; it is not shown.")
@@ -188,6 +192,8 @@ class RepositoryHoldings:
             else:
                 known[name] = one
         troubles += [f"The manifest {one.id.hex()} can't be read: {one.problem}" for one in unreadable]
+        if len(troubles) > _MOST_TROUBLES:
+            troubles[_MOST_TROUBLES:] = [f"There are {len(troubles) - _MOST_TROUBLES} more such troubles."]
         self._backups, self.troubles = known, tuple(troubles)
 
     def _known(self) -> dict[str, StoredBackup]:
@@ -214,7 +220,7 @@ class RepositoryHoldings:
         return opened
 
     def _last_of(self, app: str) -> StoredBackup | None:
-        own = [one for one in self._known().values() if one.manifest.head.app == app]
+        own = [one for one in self._known().values() if one.manifest.head.app == app and one.author == FULL]
         return max(own, key=lambda one: (one.manifest.head.sequence, one.manifest.head.taken_at), default=None)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from blake3 import blake3
 
 from resurgam.clock import Clock
-from resurgam.errors import RepositoryError, StorageError
+from resurgam.errors import RepositoryError, ResurgamError, StorageError
 from resurgam.keys.open_ring import create_ring
 from resurgam.keys.ring import KeyRing
 from resurgam.keys.secrets import Secrets
@@ -59,7 +59,7 @@ class RepositoryAccess:
 
     place: str
     unlocking: Unlocking
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     cache: Path
     app: str
     clock: Clock
@@ -88,6 +88,13 @@ class RepositoryAccess:
             opened = self.open()
             newest = RingStore(self.store, opened.ring.repository).look()
             return opened if newest.rings == (opened.ring,) else self.open(anew=True)
+
+    def open_ahead(self) -> None:
+        """Begin to open it beside whatever the caller does next: a passphrase takes its time, and needs no GIL.
+
+        What goes wrong is told by `open`, which tries again.
+        """
+        threading.Thread(target=self._try_to_open, name="resurgam-opening", daemon=True).start()
 
     def make(self, recipients: tuple[tuple[str, str], ...] = ()) -> Made:
         """Make it, with the passphrase of the settings and (name, age recipient); harmless where it is made already.
@@ -131,6 +138,10 @@ class RepositoryAccess:
                 self._store.close()
             self._store = self._opened = None
 
+    def _try_to_open(self) -> None:
+        with suppress(ResurgamError):
+            self.open()
+
     def _open(self) -> Opened:
         store = self.store
         found: list[Unlocked] = []
@@ -158,8 +169,9 @@ class RepositoryAccess:
     def _cache_folder(self) -> Path | None:
         """The same, made; None where nothing can be written."""
         folder = self._cache_path()
-        with suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(OSError):  # where BACKUP_DIR is not there, it is not made here
+            self.cache.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
             return folder
         return None
 

@@ -35,10 +35,11 @@ from resurgam.repository.layout import (
     pack_key,
 )
 from resurgam.repository.manifests import Manifest
-from resurgam.repository.packs import CheckedPack, check_pack
+from resurgam.repository.packs import CheckedPack, check_pack, read_directory
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import Repository, StoredBackup, read_config
 from resurgam.repository.sealing import WRITE_ONLY, Kind, Sealer
+from resurgam.repository.texts import read_text
 
 # In so many days a quick verification a day has read everything.
 SHARES = 30
@@ -52,6 +53,10 @@ _TEXTS = {
     INTENTS: Kind.INTENT,
 }
 _NAMED = 10
+# No pack of ours is longer: 16 MiB, and a last chunk.
+_LARGE = 64 << 20
+# Chunks that one object tells of, so that it stays as short as a reader wants it.
+_TOLD = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +156,9 @@ def refuse_unsound(verdict: RepositoryVerdict) -> None:
     if verdict.sound:
         return
     hurt = f"Hurt: {_some(verdict.hurt)}." if verdict.hurt else "No backup is hurt by it."
+    told = " ".join(("The repository is damaged.", *verdict.problems[:_NAMED], hurt))
     raise VerifyFailed(
-        f"The repository is damaged. {' '.join(verdict.problems[:_NAMED])} {hurt} Whole: {_some(verdict.whole)}.",
+        f"{told} Whole: {_some(verdict.whole)}.",
         "Take a backup now: what still exists at its source is stored again. Restore from those that are whole.",
     )
 
@@ -187,14 +193,15 @@ def _due(pack: bytes, today: datetime) -> bool:
 
 def _open_texts(repository: Repository, found: _Found) -> None:
     """Every sealed text but the manifests, which `_backups` opens."""
+    foreign: list[str] = []
     for folder, kind in _TEXTS.items():
         for stored in list(repository.store.list(folder)):
             name = id_of(stored.key)
             if name is None:
-                found.problems.append(f"{stored.key} is no object of this repository.")
+                foreign.append(stored.key)
                 continue
             try:
-                text = repository.opener.open_text(kind, name, repository.store.get(stored.key))
+                text = read_text(repository.store, repository.opener, kind, name)[1]
                 if kind is Kind.DAMAGE:
                     found.told_damaged |= decode_damage(text)
                 elif kind is Kind.CHECKED:
@@ -203,18 +210,20 @@ def _open_texts(repository: Repository, found: _Found) -> None:
                 continue  # removed meanwhile
             except (ArchiveError, RepositoryError) as error:
                 found.problems.append(error.message)
+    found.problems += [f"{key} is no object of this repository." for key in foreign[:_NAMED]]
+    if len(foreign) > _NAMED:
+        found.problems.append(f"{len(foreign) - _NAMED} more objects are none of this repository.")
     found.problems += [one for one in repository.index.troubles if one not in found.problems]
 
 
 def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
+    standing = repository.standing()
+    backups, unreadable = repository.backups()
+    found.problems += [one.problem for one in unreadable if one.problem not in found.problems]
     try:
-        standing = repository.standing()
-        backups, unreadable = repository.backups()
-        found.problems += [one.problem for one in unreadable]
         lost = find_losses(repository, standing).words
-    except (ArchiveError, RepositoryError) as error:  # an outcome or a record: nothing can be said about backups
-        found.problems += [error.message] if error.message not in found.problems else []
-        return []
+    except (ArchiveError, RepositoryError, KeyRefused):  # a manifest, which was told of
+        lost = []
     found.problems += [f"There is no trace of {one}." for one in lost]
     if not running(repository):
         found.problems += [
@@ -226,11 +235,14 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
 
 def _checked(repository: Repository, pack: bytes) -> CheckedPack | str:
     """A pack as its bytes show it, or what is wrong with it as a whole; "" if it was removed meanwhile."""
+    info = repository.index.packs[pack]
     try:
-        return check_pack(pack, repository.store.get(pack_key(pack)), repository.opener)
+        if not info.believed or info.size > _LARGE:  # before so much is read, its directory must be authentic
+            read_directory(repository.opener, repository.store, pack, info.size)
+        return check_pack(pack, repository.store.get(pack_key(pack), 0, info.size), repository.opener)
     except ObjectMissing:
         return ""
-    except (ArchiveError, RepositoryError) as error:
+    except (ArchiveError, RepositoryError, KeyRefused) as error:
         return error.message
 
 
@@ -260,15 +272,30 @@ def _note(repository: Repository, found: _Found) -> None:
         for pack, chunks in found.damaged.items()
         if (new := [chunk for chunk in chunks if (pack, chunk) not in found.told_damaged])
     }
-    if damaged:
+    for part in _parts(damaged):
         name = new_id()
-        store.put(damage_key(name), sealer.seal_text(Kind.DAMAGE, name, encode_damage(damaged)))
+        store.put(damage_key(name), sealer.seal_text(Kind.DAMAGE, name, encode_damage(part)))
     fresh = found.checked - found.told_checked
     if fresh:
         name = new_id()
         store.put(checked_key(name), sealer.seal_text(Kind.CHECKED, name, encode_checked(fresh)))
     if damaged or fresh:
         repository.index.reload()
+
+
+def _parts(damaged: dict[bytes, list[bytes]]) -> Iterator[dict[bytes, list[bytes]]]:
+    part: dict[bytes, list[bytes]] = {}
+    size = 0
+    for pack, chunks in damaged.items():
+        for at in range(0, len(chunks), _TOLD):
+            piece = chunks[at : at + _TOLD]
+            if part and size + len(piece) > _TOLD:
+                yield part
+                part, size = {}, 0
+            part[pack] = piece
+            size += len(piece)
+    if part:
+        yield part
 
 
 class _Sought:

@@ -91,9 +91,15 @@ def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionP
     return CollectionPlan(*names, copied, freed, total, spared)
 
 
-def grace(staleness: float, *, running: bool) -> timedelta:
-    """How long a tombstone must have stood before its pack may go."""
-    return max(timedelta(seconds=2 * staleness), PATIENCE if running else timedelta())
+def grace(*, running: bool) -> timedelta:
+    """How long a tombstone must have stood, by the clocks, before its pack may go: politeness. (Until listings show it
+    the prune waits itself.)"""
+    return PATIENCE if running else timedelta()
+
+
+def clocks_agree(now: Stamp) -> bool:
+    """Whether the store's clock and this machine's tell about the same time."""
+    return abs(now.stored_at - now.written_at) <= _CLOCKS.total_seconds()
 
 
 def may_go(stamp: Stamp, now: Stamp, wait: timedelta) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from resurgam.errors import ArchiveError, ObjectMissing, RepositoryError
@@ -16,6 +18,7 @@ from resurgam.repository.findings import decode_checked, decode_damage
 from resurgam.repository.index_table import DIRECTORY, IndexTable, TablePack, decode_index, table_of_pack
 from resurgam.repository.packs import read_directory
 from resurgam.repository.sealing import Kind, Opener
+from resurgam.repository.texts import longest, read_object, read_text
 from resurgam.stores.objects import ObjectStore, StoredObject
 
 # Reads under way at once, and their bytes: a store may be far away.
@@ -46,11 +49,17 @@ class IndexReader:
         self._damage: dict[bytes, set[tuple[bytes, bytes]]] = {}
         self._checked: dict[bytes, set[bytes]] = {}
 
-    def listing(self) -> Listing:
-        """All as it is listed now, packs first: of a pack that appears later, nobody needs to know yet."""
-        packs = self._listed(layout.PACKS)
-        indexes = self._listed(layout.INDEXES)
+    def listing(self, needed: Mapping[bytes, int]) -> Listing:
+        """All as it is listed now. Of the packs that are `needed`, with their sizes, each one that the listing lacks is
+        asked for: a listing may lag.
+
+        Tombstones first: a pack that is listed after them, and has none, got its tombstone after that, if at all. The
+        other way round a pack could be listed, deleted with its tombstone, and seem to have had none.
+        """
         tombstoned = frozenset(self._listed(layout.TOMBSTONES))
+        packs = self._listed(layout.PACKS)
+        packs.update(self._asked({pack: size for pack, size in needed.items() if pack not in packs}))
+        indexes = self._listed(layout.INDEXES)
         damage, checked = self._listed(layout.DAMAGE), self._listed(layout.CHECKED)
         self._read_findings(Kind.DAMAGE, damage, self._damage, decode_damage)
         self._read_findings(Kind.CHECKED, checked, self._checked, decode_checked)
@@ -83,6 +92,12 @@ class IndexReader:
             for at in range(0, len(unread), _SIDE_BY_SIDE):
                 yield from filter(None, pool.map(self._directory, unread[at : at + _SIDE_BY_SIDE]))
 
+    def _asked(self, packs: Mapping[bytes, int]) -> Iterator[tuple[bytes, StoredObject]]:
+        for pack, size in packs.items():
+            with suppress(ObjectMissing):
+                self._store.get(layout.pack_key(pack), 0, 1)
+                yield pack, StoredObject(layout.pack_key(pack), size, inf)
+
     def _directory(self, stored: StoredObject) -> IndexTable | None:
         pack = layout.id_of(stored.key)
         if pack is None:
@@ -99,21 +114,26 @@ class IndexReader:
     def _read_findings(
         self, kind: Kind, listed: Mapping[bytes, StoredObject], known: dict[bytes, T], decode: Callable[[bytes], T]
     ) -> None:
-        for finding, stored in listed.items():
+        for finding in listed:
             if finding in known or finding in self._unfit:
                 continue
-            data = self._content(stored)
-            if data is None:
-                continue
             try:
-                known[finding] = decode(self._opener.open_text(kind, finding, data))
+                known[finding] = decode(read_text(self._store, self._opener, kind, finding)[1])
+            except ObjectMissing:
+                continue
             except (ArchiveError, RepositoryError) as error:
                 self._trouble(finding, str(error))
 
     def _content(self, stored: StoredObject) -> bytes | None:
+        index = layout.id_of(stored.key)
+        if index is None:
+            return None
         try:
-            return self._store.get(stored.key)
+            return read_object(self._store, Kind.INDEX, index)
         except ObjectMissing:
+            return None
+        except ArchiveError as error:
+            self._trouble(index, f"{error} Its packs' own directories are read instead.")
             return None
 
     def _listed(self, folder: str) -> dict[bytes, StoredObject]:
@@ -129,9 +149,13 @@ def _batches(objects: Sequence[StoredObject]) -> Iterator[list[StoredObject]]:
     """As many at once as memory and the store bear."""
     batch: list[StoredObject] = []
     for one in objects:
-        if batch and (len(batch) == _SIDE_BY_SIDE or sum(other.size for other in batch) + one.size > _BYTES):
+        if batch and (len(batch) == _SIDE_BY_SIDE or sum(_read_of(other) for other in (*batch, one)) > _BYTES):
             yield batch
             batch = []
         batch.append(one)
     if batch:
         yield batch
+
+
+def _read_of(stored: StoredObject) -> int:
+    return min(stored.size, longest(Kind.INDEX))

@@ -103,13 +103,19 @@ class IndexSet:
     def load(cls, store: ObjectStore, opener: Opener, cache: Path | None = None) -> IndexSet:
         """What the store lists now; what the folder `cache` holds is not read again."""
         loaded = cls(store, opener, cache)
-        loaded._load(loaded._files.load(), [])
+        loaded._load(loaded._files.load(), [], {})
         return loaded
 
-    def reload(self) -> None:
-        """List the store anew; packs that are not listed any more are answered no more, this run's own as well."""
-        searched = self._view.searched
-        self._load([one.table for one in searched if not one.own], [one.table for one in searched if one.own])
+    def reload(self, needed: Iterable[bytes] = ()) -> None:
+        """List the store anew; packs that are gone are answered no more, this run's own as well.
+
+        This run's own, and those that are `needed`, count as gone only if they can't be had either: a listing may lag.
+        """
+        searched, packs = self._view.searched, self._view.packs
+        own = [one for one in searched if one.own]
+        asked = {*needed, *(pack for one in own for pack in one.listed if pack is not None)} & packs.keys()
+        sizes = {pack: packs[pack].size for pack in asked}
+        self._load([one.table for one in searched if not one.own], [one.table for one in own], sizes)
 
     @property
     def packs(self) -> Mapping[bytes, PackInfo]:
@@ -165,13 +171,13 @@ class IndexSet:
     def index_groups(self, packs: Iterable[bytes]) -> Iterator[list[bytes]]:
         """Packs in groups, each for one index of at most MAX_ROWS chunks (or of one pack).
 
-        Packs that are not believed are left out: no index of ours may speak for them.
+        Packs that are not believed are left out: no index of ours may speak for them. Those that are gone are too.
         """
         group: list[bytes] = []
         rows = 0
         for pack in packs:
-            info = self._view.packs[pack]
-            if not info.believed:
+            info = self._view.packs.get(pack)
+            if info is None or not info.believed:
                 continue
             blobs = info.blobs
             if group and rows + blobs > MAX_ROWS:
@@ -187,7 +193,7 @@ class IndexSet:
 
         Packs that are not believed are left out.
         """
-        wanted = {pack for pack in packs if self._view.packs[pack].believed}
+        wanted = {pack for pack in packs if (info := self._view.packs.get(pack)) is not None and info.believed}
         kept = [[pack is not None and pack in wanted for pack in one.listed] for one in self._view.searched]
         chosen = [one for one, keep in zip(self._view.searched, kept, strict=True) if any(keep)]
         listed, sources = _renumbering([one.table for one in chosen], [keep for keep in kept if any(keep)])
@@ -199,8 +205,8 @@ class IndexSet:
         """The present state, for whoever goes through all of it."""
         return self._view
 
-    def _load(self, tables: list[IndexTable], own: list[IndexTable]) -> None:
-        listing = self._reader.listing()
+    def _load(self, tables: list[IndexTable], own: list[IndexTable], needed: Mapping[bytes, int]) -> None:
+        listing = self._reader.listing(needed)
         known = self._written.union(*(table.indexes for table in tables))
         new = [stored for index, stored in listing.indexes.items() if index not in known]
         for table in self._reader.indexes(new):

@@ -23,16 +23,17 @@ _WORTHLESS = 8
 class Usage:
     """The chunks in use of one state of an IndexSet; takes a byte for each known chunk, and four while asked.
 
-    `live_bytes` and `live_chunks` hold packs that have any; `missing` are the ids that lie nowhere.
+    `live_bytes` and `live_chunks` hold packs that have any; `missing` are the ids that lie nowhere. `packs` are those
+    that were listed: of a pack that the IndexSet has learnt of since, nothing is said.
     """
 
-    def __init__(self, searched: Sequence[Searched], marks: Sequence[bytearray], missing: frozenset[bytes]) -> None:
-        self.missing = missing
-        self._searched, self._marks = searched, marks
+    def __init__(self, view: View, marks: Sequence[bytearray], missing: frozenset[bytes]) -> None:
+        self.missing, self.packs = missing, view.packs
+        self._searched, self._marks = view.searched, marks
         self._numbers: dict[int, array[int]] = {}
         chunks: Counter[bytes] = Counter()
         sealed: Counter[bytes] = Counter()
-        for one, marked in zip(searched, marks, strict=True):
+        for one, marked in zip(view.searched, marks, strict=True):
             numbers = one.table.pack_numbers()
             sizes = [0] * len(one.listed)
             for number, size in zip(
@@ -73,7 +74,7 @@ def usage(index: IndexSet, ids: Iterable[bytes | memoryview]) -> Usage:
             found = (chunk not in hurt and marking.mark_first(chunk)) or marking.mark_best(chunk)
             if not found:
                 missing.add(chunk)
-    return Usage(view.searched, marking.marks, frozenset(missing))
+    return Usage(view, marking.marks, frozenset(missing))
 
 
 class _Marking:

@@ -38,7 +38,7 @@ class Packing:
         self._in_packs: dict[bytes, int] = {}  # chunks of packs that are still being filled
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="resurgam-packs")
         self._flights: deque[Future[None]] = deque()
-        self.used: set[bytes] = set()
+        self.used: set[bytes] = set()  # all packs in which what was taken lies
         self.written: list[bytes] = []
         self.indexes: list[bytes] = []
         self._told = 0  # of `written`, how many an index names
@@ -105,6 +105,7 @@ class Packing:
             self._flights.popleft().result()
         self._flights.append(self._executor.submit(self._put, builder.id, data))
         self.written.append(builder.id)
+        self.used.add(builder.id)
         self.added += len(data)
         self._index.add(builder.id, len(data), self._sealer.author, entries)
         for entry in entries:

@@ -169,6 +169,8 @@ def read_directory(opener: Opener, store: ObjectStore, pack: bytes, size: int) -
 
     DamagedError if it is not sound, ObjectMissing if it is gone.
     """
+    if size >= MAX_PACK:
+        refuse(Kind.PACK, pack, "it is longer than any that is written")
     key = pack_key(pack)
     header = opener.header(Kind.PACK, pack, store.get(key, 0, HEADER))
     begin = max(HEADER, size - _TAIL)

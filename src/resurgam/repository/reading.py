@@ -89,16 +89,18 @@ class ChunkReader:
     def _anywhere(self, chunk: bytes, length: int) -> OpenChunk:
         """A chunk that was not where it should be: at any other place, also one that is known since."""
         tried: set[Place] = set()
-        for _ in range(2):
-            for place in self._index.locate(chunk):
-                if place in tried:
-                    continue
-                tried.add(place)
+        places = set(self._index.locate(chunk))
+        while True:
+            for place in sorted(places - tried):
                 found: list[OpenChunk | None] = [None]
                 self._read_together([(0, place)], [(chunk, length)], found)
                 if found[0] is not None:
                     return found[0]
+            tried |= places
             self._forget_and_reload()
+            places = set(self._index.locate(chunk))
+            if places <= tried:  # else it was moved again meanwhile
+                break
         raise DamagedError(
             f"The chunk {chunk.hex()} is in none of the repository's packs, or damaged in all of them.",
             "`resurgam verify --all --full` says which backups are hurt; the next backup mends what it can.",

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from resurgam.archive.entry import Entry, Identity
-from resurgam.archive.index import Index
-from resurgam.errors import DamagedError
+from resurgam.archive.index import MAX_CHUNK, Index
+from resurgam.errors import DamagedError, FileSourceError
 
 CHUNK_ID = 32
 PRINT = 16
@@ -52,6 +52,11 @@ class Record:
         lengths = struct.pack(f"<{len(self.lengths)}I", *self.lengths)
         head = _HEAD.pack(self.print, self.day, len(self.lengths))
         body = b"".join((head, self.chunks, lengths, *self.entries.encode()))
+        if len(body) > _MAX_RECORD:
+            raise FileSourceError(
+                f"One file has {len(self.lengths):,} chunks, more than a repository takes; the backup was not taken.",
+                "A dump or file of some 900 GB and more can be kept as an archive: unset BACKUP_REPOSITORY.",
+            )
         return framed(body)
 
     @classmethod
@@ -63,6 +68,8 @@ class Record:
             lengths = array("I", struct.unpack_from(f"<{count}I", body, at))
         except struct.error:
             raise DamagedError("A record of the backup's list is too short.") from None
+        if count and (not min(lengths) or max(lengths) > MAX_CHUNK):
+            raise DamagedError("A record of the backup's list gives a chunk an impossible length.")
         entries = Index.decode_part(bytes(body[at + 4 * count :]))
         return cls(entries, day, mark, bytearray(body[_HEAD.size : at]), lengths)
 

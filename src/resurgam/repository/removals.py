@@ -6,22 +6,28 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from resurgam.errors import DamagedError, ObjectMissing
+from resurgam.errors import ArchiveError, DamagedError, ObjectMissing, RepositoryError
 from resurgam.repository.layout import RECORDS, id_of, index_key, manifest_key, outcome_key
 from resurgam.repository.sealing import Kind, Opener, Sealer
+from resurgam.repository.texts import read_text
 from resurgam.stores.objects import ObjectStore
+
+# How often records are listed while others merge them. What was read stays true.
+_LISTINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Removals:
     """Ids of all that records name: these may be missing from listings, and count as gone. `written`: packs that
-    prunes wrote, which no manifest names, and which must not be missing."""
+    prunes wrote, which no manifest names, and which must not be missing. `unfit`: what is wrong with records that say
+    nothing, a sentence each."""
 
     manifests: frozenset[bytes] = frozenset()
     packs: frozenset[bytes] = frozenset()
     indexes: frozenset[bytes] = frozenset()
     written: frozenset[bytes] = frozenset()
     records: tuple[bytes, ...] = field(default=())
+    unfit: tuple[str, ...] = field(default=())
 
     def __bool__(self) -> bool:
         return bool(self.manifests or self.packs or self.indexes or self.written)
@@ -37,21 +43,29 @@ class Removals:
         )
 
 
-def read_removals(store: ObjectStore, opener: Opener) -> Removals:
-    """All records there are. DamagedError if one is broken: what is missing could not be told from what is lost."""
-    found = Removals()
-    names = []
-    for stored in store.list(RECORDS):
-        record = id_of(stored.key)
-        if record is None:
-            continue
-        try:
-            raw = opener.open_text(Kind.RECORD, record, store.get(stored.key))
-        except ObjectMissing:
-            continue  # merged into another one, which is listed too or will be next time
-        names.append(record)
-        found = found.plus(_decoded(record, raw))
-    return replace(found, records=tuple(names))
+def read_removals(store: ObjectStore, opener: Opener, known: dict[bytes, Removals] | None = None) -> Removals:
+    """All records there are. What a broken one named counts as lost, or as never deleted: neither costs any data.
+    `known` keeps what each one says, so that it is read once."""
+    found, known = Removals(), {} if known is None else known
+    read, unfit = set[bytes](), dict[bytes, str]()
+    for _ in range(_LISTINGS):
+        listed = [record for one in store.list(RECORDS) if (record := id_of(one.key)) is not None]
+        merged = False
+        for record in sorted(set(listed) - read - unfit.keys()):
+            if record not in known:
+                try:
+                    known[record] = _decoded(record, read_text(store, opener, Kind.RECORD, record)[1])
+                except ObjectMissing:
+                    merged = True  # into another one, which may be put since the listing
+                    continue
+                except (ArchiveError, RepositoryError) as error:
+                    unfit[record] = error.message
+                    continue
+            read.add(record)
+            found = found.plus(known[record])
+        if not merged:
+            break
+    return replace(found, records=tuple(sorted(read)), unfit=tuple(unfit.values()))
 
 
 def encode_removal(sealer: Sealer, record: bytes, reason: str, removed: Removals) -> bytearray:

@@ -9,10 +9,17 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
-from resurgam.errors import DamagedError, NotFoundError, ObjectMissing, RepositoryError
+from resurgam.errors import (
+    ArchiveError,
+    DamagedError,
+    HostileError,
+    KeyRefused,
+    NotFoundError,
+    ObjectMissing,
+    RepositoryError,
+)
 from resurgam.keys.secrets import ID, Secrets
 from resurgam.repository.index_set import IndexSet
 from resurgam.repository.layout import (
@@ -22,14 +29,14 @@ from resurgam.repository.layout import (
     id_of,
     manifest_key,
     new_id,
-    outcome_key,
     record_key,
 )
 from resurgam.repository.manifests import ABANDONED, COMMITTED, Manifest
 from resurgam.repository.reader import RepositoryBackup
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.removals import Removals, encode_removal, finish_removal, read_removals
-from resurgam.repository.sealing import Kind, Opener, Sealer
+from resurgam.repository.sealing import HEADER, WRITE_ONLY, Header, Kind, Opener, Sealer
+from resurgam.repository.texts import read_object, read_text
 from resurgam.stores.objects import ObjectStore, StoredObject
 
 FORMAT, VERSION = "resurgam-repository", 1
@@ -46,19 +53,22 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class StoredBackup:
-    """A committed backup: its manifest's id, and how the store shows that."""
+    """A committed backup: its manifest's id, how the store shows that, and who wrote it (sealing.FULL, WRITE_ONLY)."""
 
     id: bytes
     manifest: Manifest
     stored_at: float
+    author: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A committed manifest that does not open; `problem` is a sentence."""
+    """A manifest that does not open, or an outcome that can't be believed; `problem` is a sentence. `locked`: the key
+    ring that was opened has no key for it."""
 
     id: bytes
     problem: str
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,8 @@ class Standing:
     """The manifests as one listing shows them, by their outcomes.
 
     `abandoned` ones are listed still; `orphaned` are said to be committed, and not there although nobody deleted them;
-    `leftover` were deleted, and something of them is still there.
+    `leftover` were deleted, and something of them is still there. `unfit` are outcomes that can't be believed: their
+    manifests count as undecided, so that nothing is lost by them.
     """
 
     committed: Mapping[bytes, StoredObject]
@@ -75,6 +86,7 @@ class Standing:
     orphaned: frozenset[bytes]
     leftover: frozenset[bytes]
     removed: Removals
+    unfit: tuple[Unreadable, ...] = ()
 
 
 def read_config(store: ObjectStore) -> Config | None:
@@ -124,7 +136,11 @@ class Repository:
         self.store, self.keys, self.cache = store, keys, cache
         self.opener = Opener(keys)
         self._manifests: dict[bytes, Manifest] = {}
-        self._outcomes: dict[bytes, str] = {}
+        self._outcomes: dict[bytes, tuple[str, int]] = {}
+        self._authors: dict[bytes, int] = {}
+        self._removals: dict[bytes, Removals] = {}
+        self._index: IndexSet | None = None
+        self._reader: ChunkReader | None = None
 
     @classmethod
     def open(cls, store: ObjectStore, unlock: Callable[[bytes], Secrets], cache: Path | None = None) -> Repository:
@@ -140,76 +156,144 @@ class Repository:
             raise RepositoryError(f"The key is of another repository than {store.url}; nothing was touched.")
         return cls(store, keys, cache)
 
-    @cached_property
+    @property
     def index(self) -> IndexSet:
-        """Where chunks lie."""
-        return IndexSet.load(self.store, self.opener, self.cache)
+        """Where chunks lie, by the listing of its first use or of its last reload."""
+        # No cached_property: Python 3.11 locks it for all objects, which would wait for each other's stores.
+        if self._index is None:
+            self._index = IndexSet.load(self.store, self.opener, self.cache)
+        return self._index
 
-    @cached_property
+    def index_now(self) -> IndexSet:
+        """Where chunks lie, by a listing that begins now."""
+        if self._index is not None:
+            self._index.reload()
+        return self.index
+
+    @property
     def reader(self) -> ChunkReader:
-        return ChunkReader(self.store, self.opener, self.index)
+        if self._reader is None:
+            self._reader = ChunkReader(self.store, self.opener, self.index)
+        return self._reader
 
     def manifest_path(self, manifest: bytes) -> str:
         """What users see as a backup's address."""
         return f"{self.store.url}/{manifest_key(manifest)}"
 
     def standing(self) -> Standing:
-        """Which manifests there are, by a fresh listing. Outcomes first: what is committed then has its manifest."""
+        """Which manifests there are, by fresh listings. Outcomes first: what is committed then has its manifest.
+
+        What counts as deleted are the records that were there before: one that comes later may name a manifest in whose
+        place another one was put (ordering.md, 66) that these listings do not show. Records are listed again
+        at the end, to tell what was deleted meanwhile from what is lost.
+        """
+        before = read_removals(self.store, self.opener, self._removals)
         outcomes = {found: one for one in self.store.list(OUTCOMES) if (found := id_of(one.key)) is not None}
         manifests = {found: one for one in self.store.list(MANIFESTS) if (found := id_of(one.key)) is not None}
-        removed = read_removals(self.store, self.opener)
-        committed, undecided, abandoned, orphaned = {}, {}, set(), set()
-        for manifest in {*outcomes, *manifests} - removed.manifests:
-            outcome = self.outcome(manifest) if manifest in outcomes else None
+        removed = read_removals(self.store, self.opener, self._removals)
+        committed, undecided, abandoned, orphaned, unfit = {}, {}, set(), set(), []
+        for manifest in {*outcomes, *manifests} - before.manifests:
             stored = manifests.get(manifest)
+            try:
+                outcome = self._believed(manifest, listed=stored is not None) if manifest in outcomes else None
+            except (ArchiveError, RepositoryError) as error:
+                unfit.append(Unreadable(manifest, error.message))
+                outcome = None
             if stored is None:
-                orphaned |= {manifest} if outcome == COMMITTED else set()
+                orphaned |= {manifest} - removed.manifests if outcome == COMMITTED else set()
             elif outcome == COMMITTED:
                 committed[manifest] = stored
             elif outcome == ABANDONED:
                 abandoned.add(manifest)
             else:
                 undecided[manifest] = stored
-        leftover = frozenset({*outcomes, *manifests} & removed.manifests)
-        return Standing(committed, undecided, frozenset(abandoned), frozenset(orphaned), leftover, removed)
+        leftover = frozenset({*outcomes, *manifests} & before.manifests)
+        gone, lost = frozenset(abandoned), frozenset(orphaned)
+        return Standing(committed, undecided, gone, lost, leftover, removed, tuple(unfit))
 
     def outcome(self, manifest: bytes) -> str | None:
-        """How a manifest ended; None if that is open. DamagedError if its outcome is neither of the two."""
+        """How a manifest that is there ended; None if that is open. DamagedError, RepositoryError if its outcome is
+        neither of the two, HostileError if whoever wrote it may not decide that."""
+        return self._believed(manifest, listed=True)
+
+    def _believed(self, manifest: bytes, *, listed: bool) -> str | None:
+        """The same, if whoever wrote the outcome may decide about that manifest: a write-only host about those of
+        write-only hosts that are there (sentence 22). HostileError if not."""
+        try:
+            outcome, author = self._outcome(manifest)
+        except ObjectMissing:
+            return None
+        if author != WRITE_ONLY or not self.keys.can_read:
+            return outcome
+        if not listed:
+            return None
+        try:
+            if self.author(manifest) == WRITE_ONLY:
+                return outcome
+        except ObjectMissing:
+            return None
+        except (ArchiveError, RepositoryError):
+            return outcome if outcome == COMMITTED else None  # a damaged manifest is told of, and never given up
+        raise HostileError(
+            f"The outcome of the manifest {manifest.hex()} was written by a machine that may not decide it."
+        )
+
+    def _outcome(self, manifest: bytes) -> tuple[str, int]:
         known = self._outcomes.get(manifest)
         if known is not None:
             return known
+        header, text = read_text(self.store, self.opener, Kind.OUTCOME, manifest)
         try:
-            raw = self.store.get(outcome_key(manifest))
-        except ObjectMissing:
-            return None
-        try:
-            outcome = json.loads(self.opener.open_text(Kind.OUTCOME, manifest, raw))["outcome"]
-        except (ValueError, TypeError, KeyError):
+            outcome = json.loads(text)["outcome"]
+        except (ValueError, TypeError, KeyError, RecursionError):
             outcome = None
         if outcome not in (COMMITTED, ABANDONED):
             raise DamagedError(f"The outcome of the manifest {manifest.hex()} is malformed.")
-        self._outcomes[manifest] = outcome
-        return str(outcome)
-
-    def manifest(self, manifest: bytes) -> Manifest:
-        """A manifest, opened. DamagedError, ObjectMissing, KeyRefused."""
-        known = self._manifests.get(manifest)
-        if known is None:
-            raw = self.store.get(manifest_key(manifest))
-            known = Manifest.decode(self.opener.open_text(Kind.MANIFEST, manifest, raw))
-            self._manifests[manifest] = known
+        self._outcomes[manifest] = known = (str(outcome), header.author)
         return known
 
+    def author(self, manifest: bytes) -> int:
+        """Who wrote a manifest. DamagedError, RepositoryError, ObjectMissing."""
+        known = self._authors.get(manifest)
+        if known is None:
+            head = self.store.get(manifest_key(manifest), 0, HEADER)
+            known = self._authors[manifest] = self.opener.header(Kind.MANIFEST, manifest, head).author
+        return known
+
+    def manifest(self, manifest: bytes) -> Manifest:
+        """A manifest, opened. ObjectMissing; DamagedError, RepositoryError if it is not as it was written; KeyRefused;
+        HostileError if it is, and a write-only host wrote something that nobody can ever use."""
+        known = self._manifests.get(manifest)
+        if known is None:
+            data = read_object(self.store, Kind.MANIFEST, manifest)
+            header = self.opener.text_header(Kind.MANIFEST, manifest, data)
+            self._authors[manifest] = header.author
+            known = self._manifests[manifest] = self._decoded(header, data)
+        return known
+
+    def _decoded(self, header: Header, data: bytes) -> Manifest:
+        try:
+            return Manifest.decode(b"".join(self.opener.open_pieces(header, data)))
+        except DamagedError as error:
+            if header.author != WRITE_ONLY:
+                raise
+            raise HostileError(
+                f"The manifest {header.object_id.hex()} of a write-only host is none: {error.message}"
+            ) from None
+
     def backups(self) -> tuple[list[StoredBackup], list[Unreadable]]:
-        """The committed backups, in no order; and manifests that do not open, which somebody must be told of."""
-        found, unreadable = [], []
-        for manifest, stored in self.standing().committed.items():
+        """The committed backups, in no order; and what somebody must be told of because it does not open, or can't be
+        believed."""
+        standing = self.standing()
+        found, unreadable = [], list(standing.unfit)
+        for manifest, stored in standing.committed.items():
             try:
-                found.append(StoredBackup(manifest, self.manifest(manifest), stored.stored_at))
+                opened = self.manifest(manifest)
+                found.append(StoredBackup(manifest, opened, stored.stored_at, self.author(manifest)))
             except ObjectMissing:
                 continue  # deleted since it was listed
-            except (DamagedError, RepositoryError) as error:
-                unreadable.append(Unreadable(manifest, error.message))
+            except (ArchiveError, RepositoryError, KeyRefused) as error:
+                unreadable.append(Unreadable(manifest, error.message, isinstance(error, KeyRefused)))
         return found, unreadable
 
     def open_backup(self, backup: StoredBackup) -> RepositoryBackup:
@@ -227,3 +311,4 @@ class Repository:
         for one in manifests:
             self._manifests.pop(one, None)
             self._outcomes.pop(one, None)
+            self._authors.pop(one, None)

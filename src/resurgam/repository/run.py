@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +18,15 @@ from resurgam.repository.own_list import OwnList
 from resurgam.repository.packing import PACK_SIZE, Packing, Sort
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.repository import Repository, StoredBackup
-from resurgam.repository.sealing import Kind, Sealer
+from resurgam.repository.sealing import WRITE_ONLY, Kind, Sealer
+from resurgam.repository.texts import longest
 from resurgam.repository.writer import RepositoryWriter
+from resurgam.stores.objects import StoredObject
 
 # How often a run copies chunks out of packs that were tombstoned meanwhile, before it gives up.
 _ATTEMPTS = 10
+# How many earlier backups a manifest names. Each is named by as many later ones.
+_KNOWN = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class RepositoryRun:
     def __init__(self, repository: Repository, sealer: Sealer, packing: Packing, writer: RepositoryWriter) -> None:
         self._repository, self._sealer = repository, sealer
         self._packing = packing
+        self._damage = repository.index.view().damaged
         self.writer = writer
         self.committed: bytes | None = None
 
@@ -57,10 +62,12 @@ class RepositoryRun:
 
         StorageError, DamagedError if the backup could not be committed: it does not exist then.
         """
-        manifest_id, known = new_id(), tuple(self._repository.standing().committed)
-        manifest = Manifest(self._head(about, known), metadata, bytes(self.writer.list_chunks))
+        manifest_id, known = new_id(), _newest(self._repository.standing().committed)
+        manifest = Manifest.of(self._head(about, known), metadata, bytes(self.writer.list_chunks))
         try:
             sealed = self._sealer.seal_text(Kind.MANIFEST, manifest_id, manifest.encode())
+            if len(sealed) > longest(Kind.MANIFEST):
+                raise StorageError(f"The backup's manifest has {len(sealed):,} bytes, more than any reader takes.")
             self._repository.store.put(manifest_key(manifest_id), sealed)
             self._settle_packs()
             self._decide(manifest_id, COMMITTED)
@@ -71,7 +78,7 @@ class RepositoryRun:
         self.committed = manifest_id
         return manifest_id
 
-    def _head(self, about: About, known: tuple[bytes, ...]) -> Head:
+    def _head(self, about: About, known: bytes) -> Head:
         totals = self.writer.totals
         return Head(
             name=about.name,
@@ -97,24 +104,29 @@ class RepositoryRun:
 
     def _settle_packs(self) -> None:
         """Until all that the backup needs lies in packs that stay: copy what lies in others only (sentence 45)."""
-        index = self._repository.index
         for _ in range(_ATTEMPTS):
-            index.reload()
-            needed = self._packing.used | set(self._packing.written)
-            doubtful = {pack for pack in needed if pack not in index.packs or index.packs[pack].tombstoned}
-            if not doubtful:
+            if not self._doubtful():
                 return
             self._copy_out()
-            self._packing.used -= doubtful
         raise StorageError(
             f"Packs were removed from {self._repository.store.url} as fast as this backup copied out of them; it was "
             "not taken. Earlier backups are untouched.",
             "Let the prune of the other machine end, then take the backup again.",
         )
 
+    def _doubtful(self) -> bool:
+        """Whether a pack that the backup refers to is gone, will go, or was found damaged since, by listings that begin
+        now."""
+        index, used = self._repository.index, self._packing.used
+        index.reload(used)
+        damage = index.view().damaged
+        hurt, self._damage = {pack for pack, _ in damage - self._damage}, damage
+        return any(pack not in index.packs or index.packs[pack].tombstoned or pack in hurt for pack in used)
+
     def _copy_out(self) -> None:
-        """Write anew every chunk of the backup that no pack holds that stays."""
+        """Refer to packs that stay only, and write anew every chunk that none of them holds."""
         reader = ChunkReader(self._repository.store, self._sealer.opener, self._repository.index)
+        self._packing.used.clear()
         for name, length, sort in self._needed():
             if self._packing.reuse([name]) is not None:
                 continue
@@ -164,7 +176,7 @@ def backing_up(
     """A run that is to be committed within the block. `last`: the backup whose files need not be read again if they are
     the same; `scratch`: a folder for files without names."""
     sealer = Sealer(repository.keys)
-    intent = new_id()
+    intent, index = new_id(), repository.index_now()
     note = json.dumps({"name": name}).encode()
     repository.store.put(intent_key(intent), sealer.seal_text(Kind.INTENT, intent, note))
     known = KnownRecords(scratch)
@@ -173,7 +185,7 @@ def backing_up(
         if not read_all:
             with contextlib.suppress(ResurgamError, OSError):  # then everything is read
                 known.fill(_last_list(repository, own, last))
-        packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
+        packing = Packing(repository.store, sealer, index, pack_size=pack_size)
         writer = RepositoryWriter(packing, name, mtime_ns=mtime_ns, now_ns=now_ns, known=known, scratch=scratch)
         with writer:
             run = RepositoryRun(repository, sealer, packing, writer)
@@ -193,7 +205,14 @@ def _last_list(repository: Repository, own: OwnList | None, last: StoredBackup |
         manifest, blocks = kept
         if manifest == last.id if last is not None else manifest in repository.standing().committed:
             return blocks
-    return repository.open_backup(last).list_blocks() if last is not None else ()
+    if last is None or (last.author == WRITE_ONLY and repository.keys.can_read):
+        return ()  # a broken host could have put any content under the prints of our files
+    return repository.open_backup(last).list_blocks()
+
+
+def _newest(committed: Mapping[bytes, StoredObject]) -> bytes:
+    """What a manifest says of others. Not all of thousands: each would name all before it."""
+    return b"".join(sorted(committed, key=lambda one: (-committed[one].stored_at, one))[:_KNOWN])
 
 
 def intents(repository: Repository) -> list[tuple[bytes, float]]:

@@ -98,9 +98,10 @@ class Sealer:
     `opener` reads what this run wrote, also on a machine that can read nothing else.
     """
 
-    def __init__(self, keys: Secrets) -> None:
+    def __init__(self, keys: Secrets, *, author: int = FULL) -> None:
+        """`author`: WRITE_ONLY where a holder of the full key passes on what a write-only host has said."""
         self.keys = keys
-        self.author = FULL if keys.auth_full is not None else WRITE_ONLY
+        self.author = author if keys.auth_full is not None else WRITE_ONLY
         self.opener = Opener(keys)
         self._data_key: DataKey | None = None
         self._lock = threading.Lock()
@@ -114,7 +115,8 @@ class Sealer:
         repository = self.keys.repository
         fields = _FIELDS.pack(MAGIC, VERSION, kind, self.author, repository, object_id, epoch, wrapped, digest)
         signed = fields + _mac(self.keys.auth_shared, fields)
-        return signed + (_NO_MAC if self.keys.auth_full is None else _mac(self.keys.auth_full, signed))
+        full = self.keys.auth_full if self.author == FULL else None
+        return signed + (_NO_MAC if full is None else _mac(full, signed))
 
     def blob_key(self, object_id: bytes) -> AESGCM:
         """The cipher of an object's private frames."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resurgam.clock import Clock
-from resurgam.errors import DamagedError, ObjectMissing
+from resurgam.errors import ArchiveError, DamagedError, ObjectExists, ObjectMissing, RepositoryError
 from resurgam.repository.layout import TOMBSTONES, id_of, tombstone_key
 from resurgam.repository.sealing import Kind, Opener, Sealer
+from resurgam.repository.texts import read_text
 from resurgam.stores.objects import ObjectStore
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -39,25 +41,30 @@ def stamp_now(store: ObjectStore, clock: Clock) -> Stamp:
     return Stamp(store.time(), clock.now().timestamp(), boot, time.clock_gettime(since))
 
 
-def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], stamp: Stamp) -> None:
-    """From now on these packs count as absent for every writer, for good."""
+def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], stamp: Stamp) -> dict[bytes, Stamp]:
+    """From now on these packs count as absent for every writer, for good; answers those that had no tombstone."""
     text = json.dumps({"at": stamp.written_at, "boot": stamp.boot, "since_boot": stamp.since_boot}).encode()
+    put = {}
     for pack in packs:
-        store.put(tombstone_key(pack), sealer.seal_text(Kind.TOMBSTONE, pack, text))
+        with suppress(ObjectExists):  # another prune put it this moment
+            store.put(tombstone_key(pack), sealer.seal_text(Kind.TOMBSTONE, pack, text))
+            put[pack] = stamp
+    return put
 
 
 def read_tombstones(store: ObjectStore, opener: Opener) -> dict[bytes, Stamp]:
-    """All tombstones, by the packs' ids. DamagedError if one is malformed."""
+    """All sound tombstones, by the packs' ids. One that is not still keeps everybody from the pack (53), and lets
+    nobody delete it (55)."""
     found = {}
     for stored in store.list(TOMBSTONES):
         pack = id_of(stored.key)
         if pack is None:
             continue
         try:
-            text = opener.open_text(Kind.TOMBSTONE, pack, store.get(stored.key))
-        except ObjectMissing:
+            _, text = read_text(store, opener, Kind.TOMBSTONE, pack)
+            found[pack] = replace(_stamp(pack, text), stored_at=stored.stored_at)
+        except (ObjectMissing, ArchiveError, RepositoryError):
             continue
-        found[pack] = replace(_stamp(pack, text), stored_at=stored.stored_at)
     return found
 
 
@@ -65,5 +72,5 @@ def _stamp(pack: bytes, text: bytes) -> Stamp:
     try:
         fields = json.loads(text)
         return Stamp(0.0, float(fields["at"]), str(fields["boot"]), float(fields["since_boot"]))
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise DamagedError(f"The tombstone of the pack {pack.hex()} is malformed.") from None

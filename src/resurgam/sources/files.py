@@ -254,9 +254,10 @@ class _Walk:
             self._file_of_many_names(folder_fd, name, path)
             return
         entry = self._owners.entry(path, Kind.FILE, status)
-        later = LaterFile(entry, self._folders, self._owners, self._told)
+        identity = Identity(status.st_ctime_ns, status.st_ino)
+        later = LaterFile(entry, identity, self._folders, self._owners, self._told)
         self._count(entry)
-        self._sink.offer(Offer(entry, Identity(status.st_ctime_ns, status.st_ino), later.read, later.changed))
+        self._sink.offer(Offer(entry, identity, later.read, later.changed))
 
     def _file_of_many_names(self, folder_fd: int, name: bytes, path: bytes) -> None:
         """Read it now: its further names refer to it, so that it must not turn out to be gone."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from resurgam.archive.entry import Entry, Kind
+from resurgam.archive.entry import Entry, Identity, Kind
 from resurgam.sources.entries import GONE, WHOLE_BYTES, Content, Owners, has_holes, open_regular
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,10 +63,11 @@ class Told:
 
 
 class LaterFile:
-    """One regular file, offered as `entry`."""
+    """One regular file, offered as `entry`, which was `identity` then."""
 
-    def __init__(self, entry: Entry, folders: TreeFolders, owners: Owners, told: Told) -> None:
-        self._entry, self._folders, self._owners, self._told = entry, folders, owners, told
+    def __init__(self, entry: Entry, identity: Identity, folders: TreeFolders, owners: Owners, told: Told) -> None:
+        self._entry, self._identity = entry, identity
+        self._folders, self._owners, self._told = folders, owners, told
         self._changed = False
 
     def read(self) -> tuple[Entry, Iterable[bytes]] | None:
@@ -90,6 +91,8 @@ class LaterFile:
             os.close(fd)
             self._told.gone(self._entry)
             return None
+        # Another file of the same size and times: its bytes must never stand for the one that may come back.
+        self._changed = Identity(status.st_ctime_ns, status.st_ino) != self._identity
         self._told.grown(entry.size - self._entry.size)
         if entry.size > WHOLE_BYTES:
             return entry, self._blocks(fd, content)
@@ -101,7 +104,7 @@ class LaterFile:
         return (entry, (data,)) if content.error is None else None
 
     def changed(self) -> bool:
-        """Whether the file was altered while it was read, or could not be."""
+        """Whether what was read is not the file that was offered, or was altered meanwhile, or could not be read."""
         return self._changed
 
     def _blocks(self, fd: int, content: Content) -> Iterator[bytes]:
