@@ -193,7 +193,14 @@ def test_a_mistyped_identity_is_refused_and_never_shown() -> None:
 def test_the_sheet_says_all_that_is_needed() -> None:
     for sheet in (as_text(kit()), as_html(kit())):
         words = " ".join(sheet.split())
-        for needed in (REPOSITORY.hex(), "radiology", "/srv/backups", "2025-01-04", "ab12cd34", "pip install resurgam"):
+        for needed in (
+            REPOSITORY.hex(),
+            "radiology",
+            "/srv/backups",
+            "2025-01-04",
+            "ab12cd34",
+            "pip install ./resurgam",
+        ):
             assert needed in words
         for command in ("BACKUP_RECOVERY_KIT_FILE=kit.txt", "resurgam list", "resurgam export NAME", *LINES):
             assert command in words

@@ -76,7 +76,7 @@ class Announcer:
     application: str
     log: RunLog
     clock: Clock
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     # Alerts that the state could not take.
     _unkept: dict[str, Alert] = field(default_factory=dict, repr=False)
 

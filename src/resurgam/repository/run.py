@@ -60,7 +60,8 @@ class RepositoryRun:
     def commit(self, about: About, metadata: bytes) -> bytes:
         """Put manifest and outcome; answers the manifest's id. The writer has finished.
 
-        StorageError, DamagedError if the backup could not be committed: it does not exist then.
+        StorageError, DamagedError if the backup could not be committed: it does not exist then, unless the store took
+        the outcome and lost its answer; then it is there, whole, although this run has failed.
         """
         manifest_id, known = new_id(), _newest(self._repository.standing().committed)
         manifest = Manifest.of(self._head(about, known), metadata, bytes(self.writer.list_chunks))
