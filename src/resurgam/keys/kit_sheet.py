@@ -88,8 +88,7 @@ _WHAT = (
     "the machine that made them. Whoever has both can read everything. Without the repository it is worthless."
 )
 _STEPS = (
-    "Take a machine with Python 3.11 or later, and install Resurgam from its source folder, of which a copy belongs "
-    "beside the copy of the repository: pip install ./resurgam",
+    "Take a machine with Python 3.11 or later; from the copy of Resurgam: pip install ./resurgam",
     "Type the four lines of the secret, each with its number, into a file kit.txt (or scan the QR code into it). "
     "Blanks and case do not matter; there is no B, I, O and no digit 1 in it; a mistyped line is named.",
     "Open the repository with nothing else, and look. If it lies elsewhere by now, give that place:",
