@@ -129,7 +129,8 @@ def test_a_kit_is_made_and_proven_by_its_file(scene: Scene, tmp_path: Path, name
 def test_a_kit_typed_by_hand_is_proven_and_a_mistyped_one_is_not(scene: Scene, tmp_path: Path) -> None:
     repository_keys.make_kit(scene.access(), tmp_path / "kit.txt")
     lines = list(kit_lines(parse_kit((tmp_path / "kit.txt").read_text())))
-    wrong = [*lines[:2], lines[2].replace(lines[2][5], "QP"[lines[2][5] == "Q"], 1), lines[3]]
+    third = lines[2]
+    wrong = [*lines[:2], third[:5] + "QP"[third[5] == "Q"] + third[6:], lines[3]]
     with pytest.raises(KeyRefused, match="Line 3"):
         repository_keys.prove_kit(scene.access(), "\n".join(wrong))
     assert kit_standing(repository_keys.list_keys(scene.access())[0]).word == "unproven"
