@@ -83,6 +83,8 @@ def drop_with_login(server: Server, database: str, login: str | None) -> None:
         return
     with closing(maintenance.connect()) as session:
         try:
+            # Unlike DROP DATABASE it does not wait for the disk by itself; the note goes when it is durable.
+            session.execute("SET synchronous_commit = local")
             end_creation(session, sql.SQL("CREATE ROLE {}").format(sql.Identifier(login)).as_string(session))
             drop_login(session, login)
         except psycopg.Error as error:
