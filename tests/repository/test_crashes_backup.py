@@ -52,8 +52,8 @@ def test_a_crash_in_a_backup_loses_nothing_and_the_next_runs_succeed(
     during = f"{len(trace.operations)} operations, {len(after.judged)} different contents of the store"
     tell(f"backup{' with threads' * threads}: {number} states after a crash during {during}")
     assert problems == []
-    # How many there are depends on the order in which threads came: 249 to 255 were seen.
-    assert number > 230 and len(after.judged) > 15
+    # With threads it depends on the order in which they came: 249 to 255 were seen.
+    assert number > (230 if threads else 250) and len(after.judged) > 15
 
 
 def test_every_fsync_of_a_backup_is_needed(tmp_path: Path, tell: Callable[[str], None]) -> None:
