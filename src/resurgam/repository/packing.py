@@ -99,18 +99,18 @@ class Packing:
 
     def _close(self, sort: Sort) -> None:
         builder = self._builders.pop(sort)
-        entries = builder.entries
-        data = builder.finish()
         while len(self._flights) >= _IN_FLIGHT:
             self._flights.popleft().result()
-        self._flights.append(self._executor.submit(self._put, builder.id, data))
+        self._flights.append(self._executor.submit(self._put, builder))
+        size = builder.whole_size
         self.written.append(builder.id)
         self.used.add(builder.id)
-        self.added += len(data)
-        self._index.add(builder.id, len(data), self._sealer.author, entries)
-        for entry in entries:
+        self.added += size
+        self._index.add(builder.id, size, self._sealer.author, builder.entries)
+        for entry in builder.entries:
             del self._in_packs[entry.chunk]
 
-    def _put(self, pack: bytes, data: bytes | bytearray) -> None:
-        verify_pack(pack, data, self._sealer.opener)
-        self._store.put(pack_key(pack), data)
+    def _put(self, builder: PackBuilder) -> None:
+        data = builder.finish()
+        verify_pack(builder.id, data, self._sealer.opener)
+        self._store.put(pack_key(builder.id), data)

@@ -7,6 +7,7 @@ named anew: a chunk is what its name says, or it is damage.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -72,40 +73,48 @@ def blob_bytes(size: int, blobs: int) -> int:
 
 
 class PackBuilder:
-    """One pack that is being filled, by one thread at a time. Its memory is the pack itself."""
+    """One pack that is being filled, by one thread at a time. Its memory is that of its chunks' members.
+
+    `add` only notes where things will lie; whichever thread calls `finish` does the work of sealing.
+    """
 
     def __init__(self, sealer: Sealer) -> None:
         self.id = new_id()
         self.entries: list[PackEntry] = []
+        self.size = HEADER  # bytes so far, without the directory
         self._sealer = sealer
-        self._cipher = sealer.blob_key(self.id)
-        self._data = bytearray(HEADER)
+        self._members: deque[bytes | memoryview] = deque()
 
     @property
-    def size(self) -> int:
-        """Bytes so far, without the directory."""
-        return len(self._data)
+    def whole_size(self) -> int:
+        """Bytes of the pack if it were finished now."""
+        return self.size + len(self.entries) * _ROW.size + TAG + _TRAILER.size
 
     def add(self, chunk: bytes, length: int, member: bytes | memoryview) -> PackEntry:
-        """Seal a chunk of `length` bytes, whose gzip member this is."""
-        data = self._data
-        offset, size = len(data), len(member)
-        padding = _ZEROS[-(_LENGTH.size + size) % PADDED]
-        plain = b"".join((_LENGTH.pack(size), member, padding))
-        data += self._cipher.encrypt(nonce(offset), plain, _BLOB.pack(Kind.PACK, offset, chunk))
-        entry = PackEntry(chunk, offset, len(data) - offset, length, size)
+        """Take a chunk of `length` bytes, whose gzip member this is."""
+        entry = PackEntry(chunk, self.size, sealed_size(len(member)), length, len(member))
+        self.size += entry.sealed
         self.entries.append(entry)
+        self._members.append(member)
         return entry
 
     def finish(self) -> bytearray:
-        """The whole pack, which must be verified before it is put. Nothing may be added any more."""
-        cipher = shared_cipher(self._sealer.keys, self.id)
+        """The whole pack, sealed; it must be verified before it is put. Nothing may be added any more."""
+        data = bytearray(self.whole_size)
+        cipher = self._sealer.blob_key(self.id)
+        for chunk, offset, sealed, _, size in self.entries:
+            padding = _ZEROS[-(_LENGTH.size + size) % PADDED]
+            # Each is let go of as its sealed form comes to be: a pack is not in memory twice.
+            plain = b"".join((_LENGTH.pack(size), self._members.popleft(), padding))
+            data[offset : offset + sealed] = cipher.encrypt(nonce(offset), plain, _BLOB.pack(Kind.PACK, offset, chunk))
         rows = b"".join(_ROW.pack(*entry) for entry in self.entries)
-        directory = cipher.encrypt(nonce(_DIRECTORY), rows, about(Kind.PACK, _DIRECTORY))
+        directory = shared_cipher(self._sealer.keys, self.id).encrypt(
+            nonce(_DIRECTORY), rows, about(Kind.PACK, _DIRECTORY)
+        )
         end = directory + _TRAILER.pack(len(directory), len(self.entries), _END)
-        self._data += end
-        self._data[:HEADER] = self._sealer.header(Kind.PACK, self.id, blake3(end).digest())
-        return self._data
+        data[self.size :] = end
+        data[:HEADER] = self._sealer.header(Kind.PACK, self.id, blake3(end).digest())
+        return data
 
 
 @dataclass(frozen=True, slots=True)
