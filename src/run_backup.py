@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resurgam.clock import SystemClock
 from resurgam.errors import ResurgamError, SettingsError
-from resurgam.memory import use_one_arena
+from resurgam.memory import collect_rarely, use_one_arena
 from resurgam.runlog import RunLog
 from resurgam.stopping import StopSignals, unwind_main_thread
 
@@ -20,6 +20,7 @@ from resurgam.stopping import StopSignals, unwind_main_thread
 def main() -> int:
     """0 if the backup was taken, or BACKUP_ENABLED is false; 1 otherwise; 128 and a number if a signal ended it."""
     use_one_arena()
+    collect_rarely()
     stop = StopSignals()
     stop.install()
     try:

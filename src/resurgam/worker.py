@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from resurgam.errors import ResurgamError, UsageError
-from resurgam.memory import use_one_arena
+from resurgam.memory import collect_rarely, use_one_arena
 from resurgam.stopping import StopSignals, unwind_main_thread
 
 
 def main() -> int:
     """0 if the job was done, 1 if it failed; how is in its row. 128 and a number if a signal ended it."""
     use_one_arena()
+    collect_rarely()
     stop = StopSignals()
     stop.install()
     try:

@@ -16,6 +16,8 @@ import re
 from collections.abc import Callable
 
 from resurgam.errors import DamagedError, HostileError
+from resurgam.postgres import copy_end
+from resurgam.postgres.copy_end import Buffer
 from resurgam.postgres.lexed import Sink, cut_within, not_as_outlined, refused_backslash
 from resurgam.postgres.tokens import IDENT as _IDENT
 from resurgam.postgres.tokens import INSERTS as _INSERTS
@@ -38,14 +40,9 @@ _LINE_END = re.compile(rb"[\n\r]")
 # before it (the manual's 4.1.2.1), and in the same kind of quoting.
 _GAP = re.compile(rb"(?:[ \t\n\r\f\v]|--[^\n\r]*+|-\Z)*+")
 _COPY_START = re.compile(rb"[ \t]*+(\r?\n)?+")
-_COPY_END = re.compile(rb"\n\\\.\r?\n")
-_COPY_CUT = re.compile(rb"\n(?:\\(?:\.\r?)?)?\Z")
-_COPY_END_LENGTH = len(b"\n\\.\r\n")
 
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
 _HEAD_WORDS = 5
-
-Buffer = bytes | bytearray
 
 
 class Lexer:
@@ -79,6 +76,7 @@ class Lexer:
         self._copy_offset = 0
         self._copy_rows = 0
         self._copy_line = 0
+        self._long_rows = False  # those before were
         self._awaits_copy = False
         self._skipped = False
         self._reset()
@@ -364,27 +362,23 @@ class Lexer:
         return end - 1, False
 
     def _copy_data(self, data: Buffer, start: int) -> tuple[int, bool]:
-        if self._skipped and _COPY_END.match(data, start) is None:
-            if self._final or len(data) - start >= _COPY_END_LENGTH:
+        if self._skipped and copy_end.MARK.match(data, start) is None:
+            if self._final or len(data) - start >= copy_end.LONGEST:
                 raise not_as_outlined(self._copy_line)
             return start, True
         self._skipped = False
-        found = _COPY_END.search(data, start)
+        cut = copy_end.CUT.search(data, max(start, len(data) - 4))
+        limit = cut.start() if cut else len(data)
+        found, rows = copy_end.end_of_data(data, start, limit, long_rows=self._long_rows)
+        end = limit if found is None else found.start() + 1
+        if self._on_data is not None and end > start:
+            with memoryview(data) as whole, whole[start + (self._copy_rows < 0) : end] as piece:
+                self._on_data(piece)
+        self._long_rows = copy_end.are_long(rows, end - start)
+        self._copy_rows += rows
         if found is None:
-            cut = _COPY_CUT.search(data, max(start, len(data) - 4))
-            end = cut.start() if cut else len(data)
-            self._pass(data, start, end)
             return end, True
-        end = found.start() + 1
-        self._pass(data, start, end)
         self._copying = False
         self._line += self._copy_rows + 2
         self._sink.copied(self._copy_offset, self._base + end - self._copy_offset, self._copy_rows)
         return found.end(), False
-
-    def _pass(self, data: Buffer, start: int, end: int) -> None:
-        """Count the rows of a piece of COPY data; the first one begins with the line end of its statement."""
-        if self._on_data is not None and end > start:
-            with memoryview(data) as whole, whole[start + (self._copy_rows < 0) : end] as piece:
-                self._on_data(piece)
-        self._copy_rows += data.count(b"\n", start, end)
