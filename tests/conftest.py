@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -71,6 +72,18 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             lines.append(f"{tool}: MISSING, its tests are left out (apt-get install {package})")
     return lines
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What one of the processes that share the tests has to say goes to the one that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["told"] = session.config.stash.get(_TOLD, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    told = getattr(node, "workeroutput", {}).get("told", [])
+    node.config.stash.setdefault(_TOLD, []).extend(told)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
