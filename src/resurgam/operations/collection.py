@@ -161,6 +161,7 @@ def collect(
     looks.refuse_losses()
     swept = _sweep(repository, busy, sure=clocks_agree(stamp_now(store, clock)))
     standing, used = looks.everything()
+    swept += _sweep_findings(repository)  # no backup lacks anything, so they are about nothing
     plan = _plan(repository, used, busy)
     if not checked:
         limits.refuse_much(plan, 0, len(standing.committed))
@@ -226,7 +227,7 @@ def _sweep(repository: Repository, busy: bool, *, sure: bool) -> int:
     there = set(listed_indexes(repository))
     finish_removal(store, (), there & standing.removed.indexes)
     swept += len(there & standing.removed.indexes)
-    swept += sweep_pretended(repository) + _sweep_findings(repository)
+    swept += sweep_pretended(repository)
     for intent, since in intents(repository):
         if sure and abs(now - since) > POLITE.total_seconds():
             store.delete(intent_key(intent))
