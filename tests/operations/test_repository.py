@@ -278,6 +278,20 @@ def test_a_write_only_host_adds_backups_and_reads_none(scene: Scene) -> None:
         service.verify_all()
 
 
+def test_a_flood_by_a_write_only_host_pushes_out_no_backup_of_the_others(scene: Scene) -> None:
+    key = scene.root / "writer.key"
+    with scene.service() as service:
+        names = [service.backup().name for _ in range(2)]
+        make_writer_key(readiness.repository(service).keys(), key)
+    with scene.service(BACKUP_ENCRYPTION_KEY="", BACKUP_WRITER_KEY_FILE=str(key)) as service:
+        flood = [service.backup().name for _ in range(4)]
+    with scene.service(MAX_BACKUPS="2") as service:
+        pruned = service.prune(accept=True)
+        assert sorted(one.decision.name for one in pruned.deleted) == flood[:2]
+        assert [one["backup_name"] for one in service.list_backups()] == [*flood[:1:-1], *names[::-1]]
+        service.verify_all()
+
+
 def test_a_broken_write_only_host_can_not_take_the_place_of_another_backup(scene: Scene) -> None:
     """It puts a manifest of the same name, which the store's clock says was there first."""
     with scene.service() as service:

@@ -52,6 +52,9 @@ class ArchiveHoldings:
     def has(self, name: str) -> bool:
         return self.file_of(name).exists()
 
+    def series_of(self, name: str) -> str:
+        return ""
+
     def describe(self, name: str) -> Description:
         return describe_file(self.file_of(name), self.keys)
 

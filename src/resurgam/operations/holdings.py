@@ -110,6 +110,9 @@ class Holdings(Protocol):
     def has(self, name: str) -> bool:
         """Whether a backup of that name is there at this moment."""
 
+    def series_of(self, name: str) -> str:
+        """What retention counts a backup with: those that others can't add to."""
+
     def describe(self, name: str) -> Description:
         """What a backup says of itself. FileNotFoundError if it is gone; whatever is wrong with it is described."""
 

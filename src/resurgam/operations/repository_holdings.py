@@ -35,7 +35,7 @@ from resurgam.repository.reader import RepositoryBackup
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import Repository, StoredBackup, Unreadable
 from resurgam.repository.run import About, backing_up
-from resurgam.repository.sealing import FULL
+from resurgam.repository.sealing import FULL, WRITE_ONLY
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import FoundArchive, is_backup_name
 
@@ -87,6 +87,10 @@ class RepositoryHoldings:
 
     def has(self, name: str) -> bool:
         return name in self._known() or name in self._written
+
+    def series_of(self, name: str) -> str:
+        backup = self._known().get(name)
+        return "write-only hosts" if backup is not None and backup.author == WRITE_ONLY else ""
 
     def describe(self, name: str) -> Description:
         told, sought = described(lambda: self.open(name)), self._sought
