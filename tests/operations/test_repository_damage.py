@@ -9,8 +9,10 @@ import subprocess
 import pytest
 
 from resurgam import moving
-from resurgam.errors import DamagedError, UsageError, VerifyFailed
+from resurgam.errors import DamagedError, StoreUnreachable, UsageError, VerifyFailed
+from resurgam.repository.run import About, RepositoryRun
 from resurgam.service import Service
+from resurgam.stores.object_folder import FolderStore
 from tests.operations.processes import start
 from tests.operations.scene import Scene
 from tests.operations.test_repository import in_repository, objects
@@ -68,6 +70,30 @@ def test_of_several_backups_those_are_damaged_that_need_what_a_verification_foun
 
 def _conditions(service: Service) -> dict[str, str]:
     return {one["backup_name"]: one["condition"] for one in service.list_backups()}
+
+
+def test_46_what_fails_after_the_commit_makes_the_backup_no_failure(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: object, *_: object) -> None:
+        raise StoreUnreachable("The store gives no answer.")
+
+    def committed(self: RepositoryRun, about: About, metadata: bytes) -> bytes:
+        made = commit(self, about, metadata)
+        monkeypatch.setattr(FolderStore, "list", gone)
+        monkeypatch.setattr(FolderStore, "time", gone)
+        return made
+
+    commit = RepositoryRun.commit
+    with scene.service() as service:
+        service.backup()
+        monkeypatch.setattr(RepositoryRun, "commit", committed)
+        taken = service.backup()
+        assert "The store gives no answer." in taken.failures[0] and taken.pruned.deleted == ()
+    monkeypatch.undo()
+    with scene.service() as service:
+        assert service.list_backups()[0]["backup_name"] == taken.name
+        service.verify(taken.name)
 
 
 def test_an_import_of_what_is_there_already_succeeds_only_if_it_is_the_same(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ from resurgam import __version__
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.clock import Clock
-from resurgam.errors import KeyRefused, NotFoundError
+from resurgam.errors import KeyRefused, NotFoundError, StorageError
 from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.holdings import Draft, Held, NewBackup, described
 from resurgam.operations.progress import Progress
@@ -165,7 +165,10 @@ class RepositoryHoldings:
                 manifest = self._written[new.name] = run.commit(about, metadata)
                 memory = Memory(opened.repository.keys, opened.repository.cache)
                 memory.write(memory.read() | {manifest})
-                return Held(size, opened.repository.store.time(), run.added)
+                stored_at = 0.0  # of another day than any clock's, so that no age is believed
+                with suppress(StorageError):
+                    stored_at = opened.repository.store.time()
+                return Held(size, stored_at, run.added)
 
             yield Draft(run.writer, commit)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -141,7 +142,8 @@ def import_archive(inventory: Inventory, path: Path, progress: Progress) -> Impo
         progress.phase(f"Importing {name}", archive.size)
         with inventory.holdings.writing(new) as draft:
             held = draft.commit(_copy(archive, dump_name(metadata, name), draft, progress))
-    inventory.refresh()
+    with suppress(StorageError):  # the backup is there; the next list looks anew
+        inventory.refresh()
     return ImportResult(name, inventory.holdings.place_of(name), held.size)
 
 

@@ -9,9 +9,9 @@ Rules:
 5. Of the wanted at most `max_backups` stay: the newest good one, then the KEEP selections, then the rest; within each
    the newest first. Selections come before the rest because settings refuse a cap below their sum: so a day of many
    backups can not push out last year's. Without KEEP rules this is "the newest `max_backups`".
-
-6. Backups of another `series` are counted by themselves, by all these rules: what a write-only host adds must not push out
-   what others took. (Not host by host: any of them can name any host, and a container has another name each day.)
+6. Backups of another `series` are counted by themselves, by all these rules: what a write-only host adds must not
+   push out what others took. (Not host by host: any of them can name any host, and a container has another name each
+   day.)
 
 "Newest" goes by sequence number, then time, then name: a clock that was set back does not make a new backup an old one.
 A plan is stable: applied and made again it deletes nothing.
