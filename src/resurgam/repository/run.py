@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from resurgam.errors import DamagedError, ObjectExists, ResurgamError, StorageError, StoreUnreachable
+from resurgam.errors import (
+    ArchiveError,
+    DamagedError,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryError,
+    ResurgamError,
+    StorageError,
+    StoreUnreachable,
+)
 from resurgam.repository.known import KnownRecords
 from resurgam.repository.layout import id_of, intent_key, manifest_key, new_id, outcome_key
 from resurgam.repository.manifests import ABANDONED, COMMITTED, Head, Manifest
@@ -18,8 +27,8 @@ from resurgam.repository.own_list import OwnList
 from resurgam.repository.packing import PACK_SIZE, Packing, Sort
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.repository import Repository, StoredBackup
-from resurgam.repository.sealing import WRITE_ONLY, Kind, Sealer
-from resurgam.repository.texts import longest
+from resurgam.repository.sealing import FULL, WRITE_ONLY, Kind, Sealer
+from resurgam.repository.texts import longest, read_text
 from resurgam.repository.writer import RepositoryWriter
 from resurgam.stores.objects import StoredObject
 
@@ -203,7 +212,7 @@ def backing_up(
     the same; `scratch`: a folder for files without names."""
     sealer = Sealer(repository.keys)
     intent, index = new_id(), repository.index_now()
-    note = json.dumps({"name": name}).encode()
+    note = json.dumps({"name": name, "run": sealer.run.hex()}).encode()
     repository.store.put(intent_key(intent), sealer.seal_text(Kind.INTENT, intent, note))
     known = KnownRecords(scratch)
     try:
@@ -245,3 +254,13 @@ def intents(repository: Repository) -> list[tuple[bytes, float]]:
     """The runs that say they are under way, and since when by the store's clock."""
     found = ((id_of(one.key), one.stored_at) for one in repository.store.list("intents/"))
     return [(name, since) for name, since in found if name is not None]
+
+
+def run_of(repository: Repository, intent: bytes) -> bytes | None:
+    """What stands in the headers of that run's packs (`Sealer.run`); None if that can't be told, or only on the word of
+    a write-only host, which could name any run."""
+    try:
+        header, text = read_text(repository.store, repository.opener, Kind.INTENT, intent)
+        return bytes.fromhex(json.loads(text)["run"]) if header.author == FULL else None
+    except (ArchiveError, RepositoryError, ObjectMissing, ValueError, TypeError, KeyError, RecursionError):
+        return None
