@@ -16,7 +16,6 @@ from resurgam.archive.opening import open_archive
 from resurgam.errors import (
     CollectionRefused,
     KeyRefused,
-    NotFoundError,
     RepositoryError,
     UsageError,
 )
@@ -270,8 +269,26 @@ def test_a_write_only_host_adds_backups_and_reads_none(scene: Scene) -> None:
     with scene.service(BACKUP_ENCRYPTION_KEY="", BACKUP_WRITER_KEY_FILE=str(key)) as service:
         names = [service.backup().name for _ in range(2)]
         assert service.list_backups() == [] and any("write-only" in one for one in service.warnings())
-        with pytest.raises(NotFoundError):
-            service.verify(names[0])
+        moment = "2100-01-01 00:00"
+        for asked in (
+            lambda: service.verify(names[0]),
+            lambda: service.verify_all(),
+            lambda: service.verify_all(full=False),
+            lambda: service.show(names[0]),
+            lambda: service.restore(names[0], ALL),
+            lambda: service.plan_restore(names[0], ALL),
+            lambda: service.restore_beside(names[0], Wishes(paths=("files",), folder=str(scene.root / "out"))),
+            lambda: service.drill(),
+            lambda: service.drill(names[0]),
+            lambda: service.delete(names[0]),
+            lambda: service.inventory.as_of(moment),
+            lambda: service.listing.find(names[0]),
+            lambda: moving.export_backup(service, names[0], scene.root),
+            lambda: moving.browse(service, names[0], "", 10, None),
+        ):
+            with pytest.raises(KeyRefused, match="write-only key") as refused:
+                asked()
+            assert "on a machine that has the passphrase" in refused.value.hint
     with scene.service() as service:
         assert [one["backup_name"] for one in service.list_backups()] == names[::-1]
         assert [one["sequence"] for one in service.list_backups()] == [2, 1]

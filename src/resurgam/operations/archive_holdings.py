@@ -40,6 +40,9 @@ class ArchiveHoldings:
     def found(self) -> list[FoundArchive]:
         return self.folder.archives()
 
+    def require_readable(self) -> None:
+        pass
+
     def ever(self) -> int:
         return 0
 

@@ -101,6 +101,9 @@ class Holdings(Protocol):
     def found(self) -> list[FoundArchive]:
         """What is there now, by name; never only a part of it."""
 
+    def require_readable(self) -> None:
+        """KeyRefused where this machine may only add backups, whatever there is."""
+
     def ever(self) -> int:
         """How many backups were ever taken, as far as that is told otherwise than by their own metadata."""
 

@@ -78,6 +78,14 @@ class RepositoryHoldings:
             self._look_for_damage(opened.repository)
             return [_found(one, self._damage) for _, one in sorted(self._known().items())]
 
+    def require_readable(self) -> None:
+        if self._access.unlocking.writes_only:
+            raise KeyRefused(
+                "This machine holds a write-only key: it adds backups and can read none, so it can't show, verify, "
+                "restore, drill, export or delete any. Nothing was touched.",
+                "Do it on a machine that has the passphrase, or where BACKUP_RECOVERY_KIT_FILE is the recovery kit.",
+            )
+
     def ever(self) -> int:
         standing = self._access.open().repository.standing()
         return len(standing.committed) + len(standing.removed.manifests)

@@ -116,7 +116,7 @@ def verify_repository(
     if not repository.keys.can_read:
         raise KeyRefused(
             "This machine holds a write-only key and can verify nothing; nothing was checked.",
-            "Verify on a machine that has the passphrase.",
+            "Do it on a machine that has the passphrase, or with the recovery kit.",
         )
     if read_config(repository.store) is None:
         raise RepositoryError(f"{repository.store.url} has lost its file `config`.", "Bring it back from a copy.")
