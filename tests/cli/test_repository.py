@@ -54,6 +54,29 @@ def test_from_init_to_restore(scene: Scene) -> None:
     assert KEY not in scene.log
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_store_that_does_not_answer_is_told_of_long_before_it_is_given_up(
+    scene: Scene, options: tuple[str, ...]
+) -> None:
+    process = scene.start(
+        "list",
+        *options,
+        BACKUP_REPOSITORY="s3://bucket/prefix",
+        AWS_ENDPOINT_URL="http://127.0.0.1:1",
+        AWS_ACCESS_KEY_ID="key",
+        AWS_SECRET_ACCESS_KEY="secret",
+        AWS_REGION="us-east-1",
+    )
+    try:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert said.startswith("Warning: s3://bucket/prefix has not answered yet") and process.poll() is None
+    finally:
+        process.kill()
+        out, _ = process.communicate()
+    assert out == ""
+
+
 def test_an_older_state_stops_prunes_until_repair_settles_it(scene: Scene) -> None:
     scene.run("init")
     empty = scene.run("list").out

@@ -1,4 +1,5 @@
-"""A fault in a real process: it is killed, or waits for the test, at a chosen write of the state.
+"""A fault in a real process: it is killed, or waits for the test, at a chosen write of the state; or it is killed, or
+a call fails, at a chosen change of a file system (tests/repository/faulty_system.py).
 
 `processes.py` has `python -m resurgam` import this before anything else, by a sitecustomize of the test's. The variable
 that chooses the write is the tests' own; nothing in src/ knows it.
@@ -17,16 +18,20 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "RESURGAM_TEST_FAULT"
-KILL, WAIT = "kill", "wait"
+KILL, WAIT, CALL = "kill", "wait", "call"
 
 
 def install() -> None:
-    """Do what the variable says: `ACTION NUMBER before|after FOLDER`; the folder takes a mark for each write."""
+    """Do what the variable says: `ACTION NUMBER before|after FOLDER`, or `call NUMBER CODE:NAME FOLDER` of a `Failure`;
+    the folder takes a mark for each write, or the name of each call."""
     told = os.environ.get(VARIABLE)
     if not told:
         return
     action, number, when, place = told.split(" ", 3)
     folder = Path(place)
+    if action == CALL:
+        _fail_calls(int(number), when, folder)
+        return
     # Only once the fault is wanted: a process without it imports nothing early.
     from resurgam.catalog.state_access import Access
 
@@ -53,3 +58,20 @@ def install() -> None:
             strike()
 
     Access.write = write  # type: ignore[method-assign]
+
+
+def _fail_calls(number: int, what: str, folder: Path) -> None:
+    from resurgam import durable
+    from tests.repository.faulty_system import Failure, FaultySystem
+
+    code, _, name = what.partition(":")
+
+    class Told(FaultySystem):
+        def die(self) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def _counted(self, call: str) -> bool:
+            (folder / "writes").open("a").write(f"{call}\n")
+            return super()._counted(call)
+
+    durable.system = Told(None if number < 0 else Failure(name, number, int(code)))

@@ -17,6 +17,7 @@ from resurgam.service import Service
 from tests.clusters import ROOT
 from tests.operations.faults import VARIABLE
 from tests.operations.scene import Scene
+from tests.repository.faulty_system import Failure
 
 When = Literal["before", "after"]
 Operation = Literal["restore", "undo", "drill"]
@@ -31,6 +32,9 @@ class Fault:
     action: Literal["kill", "wait"] = "kill"
     number: int = -1
     when: When = "before"
+
+
+Injected = Fault | Failure | Literal["count calls"]
 
 
 @dataclass(slots=True)
@@ -61,8 +65,16 @@ class Started:
             self.process.kill()
 
     def writes(self) -> int:
+        return len(self.calls())
+
+    def calls(self) -> list[str]:
+        """The changes of file systems by name, where those were counted or failed."""
         marks = self.place / "writes"
-        return len(marks.read_text().splitlines()) if marks.exists() else 0
+        return marks.read_text().splitlines() if marks.exists() else []
+
+    def said(self) -> str:
+        """What it wrote to stderr."""
+        return (self.place / "err").read_text()
 
 
 def command(operation: Operation, name: str) -> list[str]:
@@ -72,7 +84,7 @@ def command(operation: Operation, name: str) -> list[str]:
     return ["undo", "--yes", "--json"] if operation == "undo" else ["drill", name, "--json"]
 
 
-def start(scene: Scene, *arguments: str, fault: Fault | None = None, **more: str) -> Started:
+def start(scene: Scene, *arguments: str, fault: Injected | None = None, **more: str) -> Started:
     """`python -m resurgam ARGUMENTS`, as a user would run it."""
     place, hook = _hooked(scene, fault)
     process = subprocess.Popen(
@@ -116,10 +128,13 @@ def killed_after(started: Started, seconds: float) -> bool:
     return started.end() == -signal.SIGKILL
 
 
-def _hooked(scene: Scene, fault: Fault | None) -> tuple[Path, dict[str, str]]:
+def _hooked(scene: Scene, fault: Injected | None) -> tuple[Path, dict[str, str]]:
     place = Path(tempfile.mkdtemp(prefix="fault-", dir=scene.app.parent))
     if fault is None:
         return place, {"PYTHONPATH": _SOURCES}
     (place / "sitecustomize.py").write_text("from tests.operations.faults import install\n\ninstall()\n")
-    told = f"{fault.action} {fault.number} {fault.when} {place}"
+    if isinstance(fault, Fault):
+        told = f"{fault.action} {fault.number} {fault.when} {place}"
+    else:
+        told = f"call -1 0: {place}" if isinstance(fault, str) else f"call {fault.at} {fault.code}:{fault.call} {place}"
     return place, {"PYTHONPATH": os.pathsep.join((str(place), str(ROOT), _SOURCES)), VARIABLE: told}

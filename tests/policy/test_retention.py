@@ -50,6 +50,17 @@ def test_the_manuals_best_practice_keeps_thirty_days_twelve_weeks_and_twelve_mon
     assert reason(plan, "b0056") == "kept: the newest of the week 2026-W39 and number 35 of at most 54"
 
 
+def test_a_flood_of_another_series_pushes_out_nothing() -> None:
+    rules = RetentionRules(days=30, max_backups=4, monthly=1)
+    own = daily(10)
+    flood = [Candidate(f"f{n}", 1000 + n, NOW - timedelta(seconds=n), good=True, series="other") for n in range(500)]
+    alone = plan_retention(own, rules, NOW)
+    plan = plan_retention([*flood, *own], rules, NOW)
+    assert [one for one in plan if one.name.startswith("b")] == list(alone)
+    assert kept(plan) == kept(alone) | {"f499", "f498", "f497", "f496"}
+    assert [one.name for one in plan[:2]] == ["f499", "f498"]  # newest first, whoever took it
+
+
 def test_many_backups_of_one_day_do_not_push_out_a_monthly_one() -> None:
     hourly = [Candidate(f"h{n}", 100 + n, NOW - timedelta(minutes=60 - n), good=True) for n in range(50)]
     old = Candidate("last-year", 1, NOW - timedelta(days=300), good=True)

@@ -1,18 +1,22 @@
-"""What must hold after a backup or a prune was cut off, wherever it was: judged on what the store holds then.
+"""What must hold after a run (works.py) was cut off, wherever it was: judged on what the store holds then.
 
-Every backup that is committed gives back every byte, and those that were told of are among them; the next backup and
-the next prune succeed unattended; after them nothing is there that nobody needs.
+Every backup that is committed gives back every byte, and those that were told of are among them; the same run again,
+the next backup and the next prune succeed unattended; after them nothing is there that nobody needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from resurgam.keys.secrets import Secrets
 from resurgam.repository.tombstones import Stamp
 from resurgam.stores.object_memory import MemoryStore
 from resurgam.stores.objects import ObjectStore
+from tests.repository.keyed import ring_objects
+from tests.repository.scenes import secrets_of
 from tests.repository.simulated_world import EPOCH, World
 from tests.repository.simulation import DAY, Scene, back_up, history, look, refuse_leaks
 
@@ -40,19 +44,28 @@ class SetClock:
         return Stamp(store.time(), self.at, self.boot, self.at)
 
 
+def _fixed(_: ObjectStore) -> Callable[[bytes], Secrets]:
+    return secrets_of
+
+
 @dataclass
 class Aftermath:
-    """Judges; of equal contents of the store only the first."""
+    """Judges; of equal contents of the store only the first. `unlock`: how the repository is opened; unless by the
+    fixed keys, it has a key ring. `again` does once more what was cut off, and says what it committed."""
 
     variant: int = 1
+    unlock: Callable[[ObjectStore], Callable[[bytes], Secrets]] = _fixed
+    again: Callable[[Aftermath, ObjectStore], dict[bytes, int]] | None = None
     judged: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.objects, blocks, self.manifests = history(self.variant)
+        objects, blocks, self.manifests = history(self.variant)
+        repository = bytes.fromhex(json.loads(objects["config"])["id"])
+        self.objects = objects if self.unlock is _fixed else {**objects, **ring_objects(repository)}
         self.blocks = {**blocks, **_NEW_BLOCKS}
 
     def scene(self) -> Scene:
-        made = Scene(0, World(0), self.blocks)
+        made = Scene(0, World(0), self.blocks, unlock=self.unlock)
         made.deleted = {self.manifests[0]} if self.variant % 2 else set()
         made.committed = dict(zip(self.manifests, (1, 2, 3), strict=True))
         return made
@@ -74,6 +87,10 @@ class Aftermath:
         what = "looking"
         try:
             look(made, store)
+            if self.again is not None:
+                what = "the same again"
+                made.committed.update(self.again(self, store))
+                look(made, store)
             what = "the next backup"
             made.committed[back_up(made.opened(store), NEXT, self.blocks[NEXT], clock.at)] = NEXT
             what = "the next prune"

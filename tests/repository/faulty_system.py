@@ -9,10 +9,11 @@ disk: what was done is there.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,19 @@ from tests.repository.faulty_store import Killed
 
 SHORT = -1  # in place of an error: write(2) takes half, as near the end of a disk; no error to whoever asks again
 KILL = -2  # the process dies before this call, and no later one is made
+
+
+# Calls with what may become of them, as `Failure` takes both.
+FAILURES = (
+    ("", KILL),
+    ("write", SHORT),
+    ("write", errno.ENOSPC),
+    ("write", errno.EIO),
+    ("fsync", errno.EIO),
+    ("fsync", errno.ENOSPC),
+    ("rename2", errno.EIO),
+    ("unlink", errno.EIO),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,9 @@ class FaultySystem(durable.System):
         self._failure = failure
         self._lock = threading.Lock()
 
+    def die(self) -> None:
+        """What a kill does besides; `Killed` follows."""
+
     def _counted(self, call: str) -> bool:
         """Whether this call shall be short; raises where it shall fail."""
         with self._lock:
@@ -60,6 +77,7 @@ class FaultySystem(durable.System):
                 return False
             if failure.code == KILL:
                 self.dead = True
+                self.die()
                 raise Killed(call)
             if failure.code == SHORT:
                 return True
@@ -96,6 +114,13 @@ class FaultySystem(durable.System):
     def unlink(self, path: Path) -> None:
         self._counted("unlink")
         super().unlink(path)
+
+
+def failures_at(calls: Iterable[str]) -> list[Failure]:
+    """Everything that may happen to a run that makes these calls."""
+    counts = Counter(calls)
+    counts[""] = counts.total()
+    return [Failure(call, at, code) for call, code in FAILURES for at in range(counts[call])]
 
 
 @contextmanager

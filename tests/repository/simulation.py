@@ -24,6 +24,7 @@ from unittest import mock
 from resurgam.archive.entry import Entry, Identity, Kind, Offer
 from resurgam.clock import Clock
 from resurgam.errors import ArchiveError, ObjectMissing, ResurgamError
+from resurgam.keys.secrets import Secrets
 from resurgam.operations import collection
 from resurgam.operations.collection import CollectionResult, Limits, collect
 from resurgam.operations.progress import Silent
@@ -41,6 +42,7 @@ DAY = 86_400.0
 TEN_YEARS = 3652 * DAY
 PACK = 6 << 10
 _ACCEPT = Limits(accept=True)
+DUMP = b"SELECT 1;\n\n--\n-- PostgreSQL database dump complete\n--\n\n"  # of an imported backup; others have none
 _BLOCKS = [random.Random(number).randbytes(1500) for number in range(40)]
 
 
@@ -75,7 +77,9 @@ def wanted(blocks: list[int]) -> dict[bytes, bytes]:
 
 
 def whole(found: dict[bytes, bytes], blocks: list[int]) -> bool:
-    return {path: data for path, data in found.items() if path != b"backup_metadata.json"} == wanted(blocks)
+    besides = {b"backup_metadata.json", b"database.sql"}
+    files = {path: data for path, data in found.items() if path not in besides}
+    return files == wanted(blocks) and found.get(b"database.sql", DUMP) == DUMP
 
 
 @cache
@@ -112,9 +116,10 @@ class Scene:
     outcomes: Counter[str] = field(default_factory=Counter)
     problem: str = ""
     polite: bool = True  # else prunes see no intent: safety must not rest on them
+    unlock: Callable[[ObjectStore], Callable[[bytes], Secrets]] = lambda _: secrets_of
 
     def opened(self, store: ObjectStore) -> Repository:
-        return Repository.open(store, secrets_of)
+        return Repository.open(store, self.unlock(store))
 
     def backup(self, number: int) -> Callable[[SimulatedStore, VirtualClock], object]:
         def work(store: SimulatedStore, clock: VirtualClock) -> object:
@@ -259,9 +264,9 @@ def look(made: Scene, store: ObjectStore) -> None:
     repository = made.opened(store)
     backups, unreadable = repository.backups()
     assert not unreadable
-    there = {one.id for one in backups}
+    there = {one.manifest.head.sequence for one in backups}  # a rotation gives manifests other ids
     for manifest, number in made.committed.items():
-        assert manifest in there or manifest in made.deleted, f"backup {number} is not there"
+        assert number in there or manifest in made.deleted, f"backup {number} is not there"
     for one in backups:
         blocks = made.blocks[one.manifest.head.sequence]
         assert whole(contents(repository, one.id), blocks), f"{one.manifest.head.name} gives other bytes"

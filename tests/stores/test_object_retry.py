@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 
+from resurgam.clock import SystemClock
 from resurgam.errors import ObjectExists, ObjectMissing, StorageError, StoreUnreachable
 from resurgam.stores.object_memory import MemoryStore
 from resurgam.stores.object_retry import Retrying
+from resurgam.stores.objects import StoredObject
 from tests.repository.faulty_store import Fault, FaultyStore, Plan
 from tests.stores.clocks import StillClock
 
@@ -71,3 +77,41 @@ def test_what_is_not_there_is_told_at_once() -> None:
     with pytest.raises(ObjectMissing):
         store.get("a/1")
     assert clock.slept == []
+
+
+def test_a_store_that_never_answered_is_told_of_after_two_seconds_and_not_sooner() -> None:
+    told: list[str] = []
+    answering = threading.Event()
+
+    class Silent(MemoryStore):
+        def list(self, prefix: str = "") -> Iterator[StoredObject]:
+            answering.wait(20)
+            return super().list(prefix)
+
+    store = Retrying(Silent(), SystemClock(), tell=told.append)
+    asking = threading.Thread(target=store.list)
+    asking.start()
+    time.sleep(1.0)
+    assert told == []
+    deadline = time.monotonic() + 15
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(told) == 1 and told[0].startswith("memory: has not answered yet")
+    answering.set()
+    asking.join()
+    answering.clear()
+    threading.Thread(target=store.list, daemon=True).start()
+    time.sleep(3)
+    assert len(told) == 1  # it has answered before: a listing may take long
+    answering.set()
+
+
+def test_a_store_that_answers_is_told_of_by_nobody() -> None:
+    told: list[str] = []
+    store = Retrying(MemoryStore(), SystemClock(), tell=told.append)
+    with pytest.raises(ObjectMissing):
+        store.get("config")
+    before = threading.active_count()
+    for _ in range(100):
+        list(store.list())
+    assert threading.active_count() == before and told == []

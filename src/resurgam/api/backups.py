@@ -134,7 +134,7 @@ def restore(request: Request, wait: Wait = False) -> Answer:
     """
     wanted = body_in(request, RestoreRequest)
     record = _named(runtime_of(request), wanted)
-    if record.condition == "damaged":
+    if record.condition == "damaged" and record.locations[0] != "repository":  # there other parts can still be had
         raise DamagedError(f"{record.name} can not be restored: {record.problem}", "Use another backup.")
     job = start_job(request, "restore", record.name, {"name": record.name, **wanted.asked()}, wait=wait)
     return Answer(

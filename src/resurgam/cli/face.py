@@ -96,6 +96,8 @@ class Face:
 
         with Service.from_environment(os.environ) as service:
             service.asked = Asked("cli", user_name(), cancel=unwind_main_thread)
+            if service.repository is not None:
+                service.repository.waiting = self.warn
             try:
                 with shown_progress(silent=self.json or self.quiet) as progress:
                     service.progress = progress

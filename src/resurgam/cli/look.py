@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from resurgam.operations.verify_all import VerifyAllResult
     from resurgam.service import Service
 
+# Damaged backups whose problem a list tells.
+_NAMED = 5
 AllOption = Annotated[bool, typer.Option("--all", help="Every backup there is, instead of names.")]
 
 
@@ -156,7 +158,10 @@ def _list_text(backups: list[dict[str, Any]], place: str) -> str:
     ]
     table = columns(("NAME", "TAKEN", "SIZE", "DATABASE", "WHERE", "CONDITION"), rows, frozenset({2, 3}))
     total = sum(one["size_bytes"] for one in backups)
-    return f"{table}\n{count_text(len(backups), 'backup')}, {size_text(total)}"
+    damaged = [one for one in backups if one["condition"] == "damaged"]
+    told = [f"{one['backup_name']}: {printable(one['problem'])}" for one in damaged[:_NAMED]]
+    more = [f"{count_text(len(damaged) - _NAMED, 'more backup')} damaged."] if len(damaged) > _NAMED else []
+    return "\n".join([table, f"{count_text(len(backups), 'backup')}, {size_text(total)}", *told, *more])
 
 
 def _show_text(shown: dict[str, Any]) -> str:

@@ -42,12 +42,13 @@ def import_(
 ) -> int:
     """Take an archive among the backups, after it was verified to the last byte.
 
-    An encrypted one is opened by the key of the settings.
+    An encrypted one is opened by the key of the settings. If the same backup is there already, all is well.
     """
     from resurgam import moving
 
     face = Face(json, quiet)
     with face.service() as service, audited(service, "import", file.name, {"file": str(file)}):
         result: ImportResult = moving.import_archive(service, file)
-    face.answer(result.to_json(), f"{result.name} is among the backups.\n  {result.place}, {size_text(result.size)}")
+    told = "is among the backups" if result.new else "was among the backups already, the same byte by byte"
+    face.answer(result.to_json(), f"{result.name} {told}.\n  {result.place}, {size_text(result.size)}")
     return exits.OK

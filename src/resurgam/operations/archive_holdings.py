@@ -40,6 +40,9 @@ class ArchiveHoldings:
     def found(self) -> list[FoundArchive]:
         return self.folder.archives()
 
+    def require_readable(self) -> None:
+        pass
+
     def ever(self) -> int:
         return 0
 
@@ -51,6 +54,9 @@ class ArchiveHoldings:
 
     def has(self, name: str) -> bool:
         return self.file_of(name).exists()
+
+    def series_of(self, name: str) -> str:
+        return ""
 
     def describe(self, name: str) -> Description:
         return describe_file(self.file_of(name), self.keys)

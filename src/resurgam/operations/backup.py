@@ -17,7 +17,7 @@ from resurgam import __version__
 from resurgam.catalog.catalog import BackupCopy, BackupRecord
 from resurgam.catalog.state import State
 from resurgam.clock import Clock
-from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError
+from resurgam.errors import DatabaseError, FeatureMissing, ResurgamError, StorageError
 from resurgam.operations.clocks import DIFFER, TOLERANCE
 from resurgam.operations.holdings import BackupWriter, NewBackup
 from resurgam.operations.hooks import HookedRun
@@ -215,13 +215,15 @@ def take(
         )
         progress.phase("Checking what was stored")
         held = draft.commit(metadata)
-    agree = run.clocks_agree(held.stored_at)
-    inventory.refresh()
-    # What was read back a moment ago need not be opened again, which may take a key that is not here.
-    if inventory.is_sealed(name, inventory.holdings.location):
-        inventory.learn(name, inventory.holdings.location, json.loads(metadata))
-    failures = tuple(hooked.failures)
-    return Taken(name, held.size, json.loads(metadata), captured.warnings, failures, agree, held.added)
+    agree, failures = run.clocks_agree(held.stored_at), list(hooked.failures)
+    try:
+        inventory.refresh()
+        # What was read back a moment ago need not be opened again, which may take a key that is not here.
+        if inventory.is_sealed(name, inventory.holdings.location):
+            inventory.learn(name, inventory.holdings.location, json.loads(metadata))
+    except StorageError as error:  # the backup is there
+        failures.append(f"The backup was stored; looking at it failed: {error.message}")
+    return Taken(name, held.size, json.loads(metadata), captured.warnings, tuple(failures), agree, held.added)
 
 
 @dataclass(slots=True)

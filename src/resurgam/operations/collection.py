@@ -7,7 +7,7 @@ on the order, never on a clock or an intent: those only make the prune polite.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +23,7 @@ from resurgam.errors import (
     RepositoryError,
 )
 from resurgam.operations.collection_looks import Looks, used_by
+from resurgam.operations.dead_runs import died_runs, written_by
 from resurgam.operations.losses import listed_indexes
 from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
@@ -137,7 +138,8 @@ def foresee(
     standing, used = Looks(repository, limits.remembered, clock).everything()
     if doomed:
         used = used_by(repository, standing, doomed)
-    plan = _plan(repository, used, running(repository))
+    died = died_runs(repository, lambda: clocks_agree(stamp_now(repository.store, clock)))
+    plan = _plan(repository, used, running(repository), died)
     if refuse:
         limits.refuse_much(plan, len(doomed), len(standing.committed))
     return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
@@ -159,9 +161,11 @@ def collect(
     progress.phase("Looking at what the backups need")
     busy = _busy(repository, clock)
     looks.refuse_losses()
-    swept = _sweep(repository, busy, sure=clocks_agree(stamp_now(store, clock)))
+    sure = clocks_agree(stamp_now(store, clock))
+    swept, died = _sweep(repository, busy, sure=sure), died_runs(repository, lambda: sure)
     standing, used = looks.everything()
-    plan = _plan(repository, used, busy)
+    swept += _sweep_findings(repository)  # no backup lacks anything, so they are about nothing
+    plan = _plan(repository, used, busy, died)
     if not checked:
         limits.refuse_much(plan, 0, len(standing.committed))
     sealer = Sealer(repository.keys)
@@ -191,7 +195,9 @@ def collect(
     for pack in (*going, *sorted(gone)):
         store.delete(tombstone_key(pack))
     seal_manifests_anew(repository, clock)
-    return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone))
+    for intent in died:
+        store.delete(intent_key(intent))
+    return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone) + len(died))
 
 
 def running(repository: Repository) -> bool:
@@ -226,11 +232,7 @@ def _sweep(repository: Repository, busy: bool, *, sure: bool) -> int:
     there = set(listed_indexes(repository))
     finish_removal(store, (), there & standing.removed.indexes)
     swept += len(there & standing.removed.indexes)
-    swept += sweep_pretended(repository) + _sweep_findings(repository)
-    for intent, since in intents(repository):
-        if sure and abs(now - since) > POLITE.total_seconds():
-            store.delete(intent_key(intent))
-            swept += 1
+    swept += sweep_pretended(repository)
     return swept
 
 
@@ -263,9 +265,11 @@ def _sweep_findings(repository: Repository) -> int:
     return swept
 
 
-def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
-    now = repository.store.time()
+def _plan(repository: Repository, used: Usage, busy: bool, died: Mapping[bytes, bytes | None]) -> CollectionPlan:
+    # Ages matter only then; telling the time writes into a folder, which may be on a read-only disk.
+    now = repository.store.time() if busy or died else 0.0
     outdated = outdated_packs(repository)
+    runs = frozenset(run for run in died.values() if run is not None)
     damaged: dict[bytes, set[bytes]] = {}
     for pack, chunk in repository.index.view().damaged:
         damaged.setdefault(pack, set()).add(chunk)
@@ -277,6 +281,7 @@ def _plan(repository: Repository, used: Usage, busy: bool) -> CollectionPlan:
             blob_bytes(info.size, info.blobs) - used.live_bytes.get(pack, 0),
             timedelta(seconds=max(0.0, now - info.stored_at)),
             _health(used, pack, damaged.get(pack, frozenset()), pack in outdated),
+            not used.live_bytes.get(pack) and written_by(repository, pack, runs),
         )
         for pack, info in used.packs.items()
         if not info.tombstoned

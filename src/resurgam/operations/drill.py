@@ -114,6 +114,7 @@ class Drilling:
     def _chosen(self, name: str | None) -> BackupRecord:
         if name is not None:
             return self.inventory.find(name)
+        self.inventory.holdings.require_readable()
         newest = self._newest()
         if newest is None:
             raise NotFoundError(f"There is no good backup of {self.application.name} to drill.", "`resurgam backup`")

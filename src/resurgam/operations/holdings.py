@@ -101,6 +101,9 @@ class Holdings(Protocol):
     def found(self) -> list[FoundArchive]:
         """What is there now, by name; never only a part of it."""
 
+    def require_readable(self) -> None:
+        """KeyRefused where this machine may only add backups, whatever there is."""
+
     def ever(self) -> int:
         """How many backups were ever taken, as far as that is told otherwise than by their own metadata."""
 
@@ -109,6 +112,9 @@ class Holdings(Protocol):
 
     def has(self, name: str) -> bool:
         """Whether a backup of that name is there at this moment."""
+
+    def series_of(self, name: str) -> str:
+        """What retention counts a backup with: those that others can't add to."""
 
     def describe(self, name: str) -> Description:
         """What a backup says of itself. FileNotFoundError if it is gone; whatever is wrong with it is described."""

@@ -81,7 +81,9 @@ class Inventory:
         return list(reversed(self.catalog.backups()))
 
     def find(self, name: str) -> BackupRecord:
-        """The backup of that name (with or without the file's ending). NotFoundError if there is none."""
+        """The backup of that name (with or without the file's ending). NotFoundError if there is none, KeyRefused where
+        none can be seen."""
+        self.holdings.require_readable()
         plain = split_name(name)[0]
         record = self.catalog.get(plain) if is_backup_name(plain) else None
         if record is None:
@@ -95,6 +97,7 @@ class Inventory:
         UsageError if it is no moment, NotFoundError if there is no backup from before it.
         """
         wanted = parse_moment(moment, zone)
+        self.holdings.require_readable()
         self.refresh()
         return newest_before(self.records(), wanted)
 

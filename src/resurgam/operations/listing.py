@@ -64,9 +64,11 @@ class Listing:
         return self._current().records
 
     def find(self, name: str) -> BackupRecord:
-        """The backup of that name (with or without the file's ending). NotFoundError if there is none."""
+        """The backup of that name (with or without the file's ending). NotFoundError if there is none, KeyRefused
+        where none can be seen."""
         record = self._current().by_name.get(split_name(name)[0])
         if record is None:
+            self._inventory.holdings.require_readable()
             shown = "".join(c if c.isprintable() else "?" for c in name[:100])
             raise NotFoundError(f"There is no backup named {shown!r}.", "The list of backups shows those there are.")
         return record

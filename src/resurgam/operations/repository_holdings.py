@@ -9,34 +9,42 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+
+from blake3 import blake3
 
 from resurgam import __version__
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.clock import Clock
-from resurgam.errors import KeyRefused, NotFoundError
+from resurgam.errors import KeyRefused, NotFoundError, StorageError
 from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.holdings import Draft, Held, NewBackup, described
 from resurgam.operations.progress import Progress
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
+from resurgam.operations.sought import Sought
 from resurgam.operations.verify_repository import RepositoryVerdict, note_damage, refuse_unsound, verify_repository
 from resurgam.policy.kit import require_recoverable
 from resurgam.repository.index_usage import usage
+from resurgam.repository.layout import DAMAGE, INDEXES
 from resurgam.repository.memory import Memory
 from resurgam.repository.reader import RepositoryBackup
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import Repository, StoredBackup, Unreadable
 from resurgam.repository.run import About, backing_up
-from resurgam.repository.sealing import FULL
+from resurgam.repository.sealing import FULL, WRITE_ONLY
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import FoundArchive, is_backup_name
 
 _WRITES_ONLY = "This machine holds a write-only key: which backups there are, only a machine with another key can tell."
 _MOST_TROUBLES = 100
+_HURT = (
+    "A verification found hurt what this backup needs, so it can't be restored whole. The next backup stores again "
+    "what its source still has; `resurgam verify --all` says which backups are whole."
+)
 
 
 class RepositoryHoldings:
@@ -52,6 +60,8 @@ class RepositoryHoldings:
         self._lock = threading.RLock()
         self._backups: dict[str, StoredBackup] | None = None
         self._written: dict[str, bytes] = {}
+        self._damage = b""
+        self._sought: Sought | None = None
         self.troubles: tuple[str, ...] = ()
 
     def found(self) -> list[FoundArchive]:
@@ -65,7 +75,16 @@ class RepositoryHoldings:
                 opened = self._access.current()
                 backups, unreadable = opened.repository.backups()
             self._list(opened, backups, unreadable)
-            return [_found(one) for _, one in sorted(self._known().items())]
+            self._look_for_damage(opened.repository)
+            return [_found(one, self._damage) for _, one in sorted(self._known().items())]
+
+    def require_readable(self) -> None:
+        if self._access.unlocking.writes_only:
+            raise KeyRefused(
+                "This machine holds a write-only key: it adds backups and can read none, so it can't show, verify, "
+                "restore, drill, export or delete any. Nothing was touched.",
+                "Do it on a machine that has the passphrase, or where BACKUP_RECOVERY_KIT_FILE is the recovery kit.",
+            )
 
     def ever(self) -> int:
         standing = self._access.open().repository.standing()
@@ -77,8 +96,15 @@ class RepositoryHoldings:
     def has(self, name: str) -> bool:
         return name in self._known() or name in self._written
 
+    def series_of(self, name: str) -> str:
+        backup = self._known().get(name)
+        return "write-only hosts" if backup is not None and backup.author == WRITE_ONLY else ""
+
     def describe(self, name: str) -> Description:
-        return described(lambda: self.open(name))
+        told, sought = described(lambda: self.open(name)), self._sought
+        if sought is None or told.condition == "damaged" or sought.whole(self._one(name)):
+            return told
+        return Description("damaged", _HURT, told.metadata)
 
     def open(self, name: str) -> Archive:
         return self.backup(name)
@@ -147,7 +173,10 @@ class RepositoryHoldings:
                 manifest = self._written[new.name] = run.commit(about, metadata)
                 memory = Memory(opened.repository.keys, opened.repository.cache)
                 memory.write(memory.read() | {manifest})
-                return Held(size, opened.repository.store.time(), run.added)
+                stored_at = 0.0  # of another day than any clock's, so that no age is believed
+                with suppress(StorageError):
+                    stored_at = opened.repository.store.time()
+                return Held(size, stored_at, run.added)
 
             yield Draft(run.writer, commit)
 
@@ -196,6 +225,18 @@ class RepositoryHoldings:
             troubles[_MOST_TROUBLES:] = [f"There are {len(troubles) - _MOST_TROUBLES} more such troubles."]
         self._backups, self.troubles = known, tuple(troubles)
 
+    def _look_for_damage(self, repository: Repository) -> None:
+        """What verifications have noted (docs/ordering.md, 64). `_damage` is another value whenever another backup may
+        be hurt by it, or whole again; b"" while nothing is damaged, and then nothing else is looked at."""
+        damage = [one.key for one in repository.store.list(DAMAGE)]
+        if not damage:
+            self._damage, self._sought = b"", None
+            return
+        indexes = [one.key for one in repository.store.list(INDEXES)]
+        now = blake3("\n".join(sorted(damage + indexes)).encode()).digest(8)
+        if now != self._damage:
+            self._damage, self._sought = now, Sought(repository, repository.index_now().view().damaged)
+
     def _known(self) -> dict[str, StoredBackup]:
         with self._lock:
             if self._backups is None:
@@ -224,7 +265,8 @@ class RepositoryHoldings:
         return max(own, key=lambda one: (one.manifest.head.sequence, one.manifest.head.taken_at), default=None)
 
 
-def _found(backup: StoredBackup) -> FoundArchive:
-    identity = int.from_bytes(backup.id[:8], "big") & 0x7FFF_FFFF_FFFF_FFFF
+def _found(backup: StoredBackup, damage: bytes) -> FoundArchive:
+    """`damage` makes it look like another file, so that it is described again."""
+    identity = (int.from_bytes(backup.id[:8], "big") ^ int.from_bytes(damage, "big")) & 0x7FFF_FFFF_FFFF_FFFF
     head = backup.manifest.head
     return FoundArchive(head.name, head.stored, int(backup.stored_at * 1e9), identity)

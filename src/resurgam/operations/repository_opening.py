@@ -6,7 +6,7 @@ It is opened when it is first needed, and once; a service that lives long opens 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,8 @@ class Made:
 
 @dataclass(slots=True)
 class RepositoryAccess:
-    """The way to one repository. `cache` is a folder for what can be had again; `app` stands on recovery kits."""
+    """The way to one repository. `cache` is a folder for what can be had again; `app` stands on recovery kits;
+    `waiting` gets a sentence where the store has not answered yet, in a thread of its own."""
 
     place: str
     unlocking: Unlocking
@@ -63,6 +64,7 @@ class RepositoryAccess:
     cache: Path
     app: str
     clock: Clock
+    waiting: Callable[[str], None] | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _store: ObjectStore | None = None
     _opened: Opened | None = None
@@ -72,7 +74,7 @@ class RepositoryAccess:
         """Where it lies. SettingsError, FeatureMissing for a place that we can't use."""
         with self._lock:
             if self._store is None:
-                self._store = open_store(self.place, self.environment)
+                self._store = open_store(self.place, self.environment, self.waiting)
             return self._store
 
     def open(self, *, anew: bool = False) -> Opened:

@@ -227,8 +227,13 @@ def _prune_one(
         for record in inventory.records()
         if location in record.locations and _ours(record, retention.app_name)
     }
+    series_of = inventory.holdings.series_of if location == inventory.holdings.location else _one_series
     candidates = [
-        replace(_candidate(record, known.pinned, location), drilled=record.name in known.drilled)
+        replace(
+            _candidate(record, known.pinned, location),
+            drilled=record.name in known.drilled,
+            series=series_of(record.name),
+        )
         for record in records.values()
     ]
     rules = retention.remote if location == "remote" else retention.local
@@ -240,6 +245,10 @@ def _prune_one(
             error = _delete(inventory, location, decision.name)
         decided.append(Pruned(location, decision, size, error))
     return decided
+
+
+def _one_series(_: str) -> str:
+    return ""
 
 
 def _delete(inventory: Inventory, location: str, name: str) -> str:

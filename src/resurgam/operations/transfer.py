@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
-from resurgam.archive.entry import Kind
+from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import Archive, open_archive
+from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.facts import facts_of
 from resurgam.catalog.models import from_us
 from resurgam.durable import fsync_folder, rename_new, write_all
-from resurgam.errors import DamagedError, StorageError, UsageError
+from resurgam.errors import ArchiveError, DamagedError, StorageError, UsageError
 from resurgam.operations.holdings import Draft, NewBackup
 from resurgam.operations.inventory import Inventory, megabytes
-from resurgam.operations.progress import Progress
+from resurgam.operations.progress import Progress, Silent
 from resurgam.operations.verify import dump_name, verify
 from resurgam.stores.listing import SUFFIX, is_backup_name, split_name
 
@@ -52,15 +55,17 @@ class ExportResult:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The backup that is kept now; `size` in bytes, as lists show it."""
+    """The backup that is kept now; `size` in bytes, as lists show it. Not `new`: the same was there already."""
 
     name: str
     place: str
     size: int
+    new: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
             "success": True,
+            "imported": self.new,
             "backup_name": self.name,
             "archive_path": self.place,
             "size_mb": megabytes(self.size),
@@ -117,7 +122,8 @@ def _write(fd: int, blocks: Iterator[bytes], progress: Progress) -> tuple[int, s
 def import_archive(inventory: Inventory, path: Path, progress: Progress) -> ImportResult:
     """Take an archive, ours or foreign, among the backups; under its name, which no other may have.
 
-    It is verified whole first. The caller holds the folder's lock.
+    It is verified whole first. Where the same backup is there already, as after a run that died before it could say so,
+    nothing is done. The caller holds the folder's lock.
     """
     name, _ = split_name(path.name)
     if not is_backup_name(name):
@@ -126,9 +132,9 @@ def import_archive(inventory: Inventory, path: Path, progress: Progress) -> Impo
             f"An archive is called APP_backup_YYYYMMDD_HHMMSS{SUFFIX}, after the folder in it.",
         )
     inventory.refresh()
-    if inventory.catalog.get(name) is not None or inventory.holdings.has(name):
-        raise UsageError(f"There is a backup {name} already; nothing was imported.", "`resurgam show` tells of it.")
     with open_archive(path, inventory.keys) as archive:
+        if inventory.catalog.get(name) is not None or inventory.holdings.has(name):
+            return _there_already(inventory, name, archive, progress)
         verify(archive, progress)
         metadata = archive.metadata()
         facts = facts_of(name, path.stat().st_mtime_ns, metadata)
@@ -136,8 +142,43 @@ def import_archive(inventory: Inventory, path: Path, progress: Progress) -> Impo
         progress.phase(f"Importing {name}", archive.size)
         with inventory.holdings.writing(new) as draft:
             held = draft.commit(_copy(archive, dump_name(metadata, name), draft, progress))
-    inventory.refresh()
+    with suppress(StorageError):  # the backup is there; the next list looks anew
+        inventory.refresh()
     return ImportResult(name, inventory.holdings.place_of(name), held.size)
+
+
+def _there_already(inventory: Inventory, name: str, archive: Archive, progress: Progress) -> ImportResult:
+    """UsageError unless the backup of that name is the archive's, byte by byte."""
+    record = inventory.catalog.get(name)
+    if record is not None and _equal(inventory, record, archive, progress):
+        summary = inventory.summary(record)
+        return ImportResult(name, summary["archive_path"], record.size, new=False)
+    raise UsageError(f"There is another backup {name} already; nothing was imported.", "`resurgam show` tells of it.")
+
+
+def _equal(inventory: Inventory, record: BackupRecord, archive: Archive, progress: Progress) -> bool:
+    """Whether all entries are the same in the same order; of the metadata, whose place and time are not kept, what it
+    says. False if the backup that is there is damaged."""
+    try:
+        with inventory.open(record) as there:
+            if archive.metadata() != there.metadata():
+                return False
+            verify(archive, progress)  # so that what fails from here on is the other
+            progress.phase(f"Comparing it with {record.name}", archive.size)
+            return all(
+                one == other for one, other in zip_longest(_digests(archive, progress), _digests(there, Silent()))
+            )
+    except ArchiveError:
+        return False
+
+
+def _digests(archive: Archive, progress: Progress) -> Iterator[tuple[Entry, bytes]]:
+    for entry, blocks in archive.walk():
+        if entry.path != METADATA_NAME:
+            digest = blake3()
+            for block in _counted(blocks, progress):
+                digest.update(block)
+            yield entry, digest.digest()
 
 
 def _copy(archive: Archive, dump_path: str, draft: Draft, progress: Progress) -> bytes:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from blake3 import blake3
-
 from resurgam.errors import ArchiveError, DamagedError, KeyRefused, ObjectMissing, RepositoryError, VerifyFailed
 from resurgam.operations.collection import running
 from resurgam.operations.losses import find_losses
 from resurgam.operations.progress import Progress
+from resurgam.operations.sought import Sought
 from resurgam.pipeline.workers import ordered_map
-from resurgam.repository.findings import decode_checked, decode_damage, encode_checked, encode_damage
+from resurgam.repository.findings import NO_CHUNK, decode_checked, decode_damage, encode_checked, encode_damage
 from resurgam.repository.layout import (
     CHECKED,
     DAMAGE,
@@ -34,7 +33,6 @@ from resurgam.repository.layout import (
     new_id,
     pack_key,
 )
-from resurgam.repository.manifests import Manifest
 from resurgam.repository.packs import CheckedPack, check_pack, read_directory
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import Repository, StoredBackup, read_config
@@ -118,7 +116,7 @@ def verify_repository(
     if not repository.keys.can_read:
         raise KeyRefused(
             "This machine holds a write-only key and can verify nothing; nothing was checked.",
-            "Verify on a machine that has the passphrase.",
+            "Do it on a machine that has the passphrase, or with the recovery kit.",
         )
     if read_config(repository.store) is None:
         raise RepositoryError(f"{repository.store.url} has lost its file `config`.", "Bring it back from a copy.")
@@ -136,7 +134,8 @@ def verify_repository(
         progress.advance(packs[pack].size)
     _note(repository, found)
     progress.phase("Looking for what the backups need")
-    sought = _Sought(repository, found)
+    bad = {(pack, chunk) for pack, chunks in found.damaged.items() for chunk in chunks}
+    sought = Sought(repository, bad, found.unreadable)
     hurt = [one.manifest.head.name for one in backups if not sought.whole(one)]
     names = {one.manifest.head.name for one in backups}
     return RepositoryVerdict(
@@ -222,10 +221,12 @@ def _backups(repository: Repository, found: _Found) -> list[StoredBackup]:
     found.problems += [one.problem for one in unreadable if one.problem not in found.problems]
     try:
         repository.index.reload()  # the packs of all that were committed by then
-        lost = find_losses(repository, standing).words
-    except (ArchiveError, RepositoryError, KeyRefused):  # a manifest, which was told of
-        lost = []
-    found.problems += [f"There is no trace of {one}." for one in lost]
+        lost = find_losses(repository, standing)
+    except (ArchiveError, RepositoryError, KeyRefused):
+        pass  # a manifest, which was told of
+    else:
+        found.problems += [f"There is no trace of {one}." for one in lost.words]
+        found.damaged |= {pack: [NO_CHUNK] for pack in lost.packs}
     if not running(repository):
         found.problems += [
             f"The manifest {one.hex()} has no outcome: its backup was not finished, or the outcome was lost."
@@ -252,7 +253,7 @@ def _take(repository: Repository, found: _Found, pack: bytes, checked: CheckedPa
         if checked:
             found.problems.append(checked)
             found.unreadable.add(pack)
-            found.damaged[pack] = [entry.chunk for entry in repository.index.entries_of(pack)]
+            found.damaged[pack] = [entry.chunk for entry in repository.index.entries_of(pack)] or [NO_CHUNK]
         return
     found.packs_read += 1
     found.bytes_read += repository.index.packs[pack].size
@@ -297,41 +298,3 @@ def _parts(damaged: dict[bytes, list[bytes]]) -> Iterator[dict[bytes, list[bytes
             size += len(piece)
     if part:
         yield part
-
-
-class _Sought:
-    """Looks for the chunks of backups; a record that stands in several is looked through once."""
-
-    def __init__(self, repository: Repository, found: _Found) -> None:
-        self._repository = repository
-        self._bad = {(pack, chunk) for pack, chunks in found.damaged.items() for chunk in chunks}
-        self._unreadable = found.unreadable
-        self._known: dict[bytes, bool] = {}
-
-    def whole(self, backup: StoredBackup) -> bool:
-        """Whether every chunk of the backup lies in a pack that is not known to have lost it."""
-        manifest = backup.manifest
-        if not all(self._there(chunk, length) for chunk, length in manifest.list_chunks()):
-            return False
-        try:
-            return all(self._record_whole(body) for body in self._bodies(manifest))
-        except DamagedError:
-            return False
-
-    def _bodies(self, manifest: Manifest) -> Iterator[memoryview]:
-        return bodies(self._repository.reader.blocks(manifest.list_chunks()))
-
-    def _record_whole(self, body: memoryview) -> bool:
-        mark = blake3(body).digest(16)
-        known = self._known.get(mark)
-        if known is None:
-            record = Record.decode(body)
-            known = all(map(self._there, record.ids(), record.lengths))
-            self._known[mark] = known
-        return known
-
-    def _there(self, chunk: bytes, length: int) -> bool:
-        return any(
-            place.length == length and place.pack not in self._unreadable and (place.pack, chunk) not in self._bad
-            for place in self._repository.index.locate(chunk)
-        )

@@ -8,7 +8,8 @@ Rules:
 4. A pack in which damage was found is rewritten once all that backups need of it is whole elsewhere or in it; until
    then it stays as it is, whatever else holds.
 5. While another run may be under way, young packs that nothing refers to are left alone.
-6. Whoever would free more than a set share of everything is asked first.
+6. Whoever would free more than a set share of everything is asked first. What a run left that died is no part of
+   either, unless something younger goes that no such run has left: a backup may have used both (sentence 58).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ Health = Literal["whole", "damaged", "hurt", "outdated"]
 
 @dataclass(frozen=True, slots=True)
 class PackFacts:
-    """A listed pack without a tombstone: its bytes, those of live and of dead blobs, its age by the store's clock."""
+    """A listed pack without a tombstone: its bytes, those of live and of dead blobs, its age by the store's clock;
+    whether a run has `left` it that died."""
 
     pack: bytes
     size: int
@@ -44,12 +46,14 @@ class PackFacts:
     dead: int
     age: timedelta
     health: Health = "whole"
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionPlan:
     """`remove` hold nothing live; `rewrite` are copied first, `copied` bytes of them; `freed` bytes go in the end;
-    `total` bytes are listed; `spared` packs are left alone for runs that may be under way."""
+    `total` bytes are listed; `spared` packs are left alone for runs that may be under way. `left` bytes are of runs
+    that died."""
 
     remove: tuple[bytes, ...]
     rewrite: tuple[bytes, ...]
@@ -57,11 +61,12 @@ class CollectionPlan:
     freed: int
     total: int
     spared: int
+    left: int = 0
 
     @property
     def share(self) -> float:
-        """Which share of the repository goes."""
-        return self.freed / self.total if self.total else 0.0
+        """Which share of the repository goes, but for what dead runs left."""
+        return (self.freed - self.left) / (self.total - self.left) if self.total > self.left else 0.0
 
 
 def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionPlan:
@@ -88,7 +93,15 @@ def plan_collection(packs: Iterable[PackFacts], *, running: bool) -> CollectionP
     copied = sum(pack.live for pack in rewrite)
     freed = sum(pack.size for pack in (*remove, *rewrite)) - copied
     names = tuple(pack.pack for pack in remove), tuple(pack.pack for pack in rewrite)
-    return CollectionPlan(*names, copied, freed, total, spared)
+    return CollectionPlan(*names, copied, freed, total, spared, _left(remove))
+
+
+def _left(remove: Iterable[PackFacts]) -> int:
+    """Bytes that dead runs left, if what else goes is older."""
+    left = [pack for pack in remove if pack.left]
+    others = [pack.age for pack in remove if not pack.left]
+    eldest = max((pack.age for pack in left), default=timedelta())
+    return 0 if any(age < eldest for age in others) else sum(pack.size for pack in left)
 
 
 def grace(*, running: bool) -> timedelta:

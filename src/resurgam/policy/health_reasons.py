@@ -194,7 +194,8 @@ def damaged_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
         return
     damaged = [one for one in view.facts.backups if one.condition == "damaged"]
     message = f"{count_of(len(damaged), 'backup')} damaged: {names_of(damaged)}."
-    hint = f"`resurgam show {damaged[0].name}` says how; `resurgam delete {damaged[0].name}`"
+    mended = "; the next `resurgam backup` may mend it" if damaged[0].copies[0].location == "repository" else ""
+    hint = f"`resurgam show {damaged[0].name}` says how{mended}; `resurgam delete {damaged[0].name}`"
     yield Reason("damaged_backup", "warning", message, hint)
 
 

@@ -9,6 +9,9 @@ Rules:
 5. Of the wanted at most `max_backups` stay: the newest good one, then the KEEP selections, then the rest; within each
    the newest first. Selections come before the rest because settings refuse a cap below their sum: so a day of many
    backups can not push out last year's. Without KEEP rules this is "the newest `max_backups`".
+6. Backups of another `series` are counted by themselves, by all these rules: what a write-only host adds must not
+   push out what others took. (Not host by host: any of them can name any host, and a container has another name each
+   day.)
 
 "Newest" goes by sequence number, then time, then name: a clock that was set back does not make a new backup an old one.
 A plan is stable: applied and made again it deletes nothing.
@@ -16,7 +19,7 @@ A plan is stable: applied and made again it deletes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +30,7 @@ PROVED = 3
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A backup as retention sees it. `taken_at` is aware; `good`: complete and readable, foreign ones too;
-    `drilled`: its latest drill passed."""
+    `drilled`: its latest drill passed; `series`: what it is counted with."""
 
     name: str
     sequence: int
@@ -35,6 +38,7 @@ class Candidate:
     good: bool
     pinned: bool = False
     drilled: bool = False
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,16 @@ def plan_retention(
 ) -> tuple[Decision, ...]:
     """The fate of every candidate, newest first. `clocks_agree`: local, server's and store's, within an hour."""
     ordered = sorted(candidates, key=lambda one: (one.sequence, one.taken_at, one.name), reverse=True)
+    decided: dict[str, Iterator[Decision]] = {}
+    for series in {one.series for one in ordered}:
+        own = [one for one in ordered if one.series == series]
+        decided[series] = iter(_plan_series(own, rules, now, clocks_agree, frozen))
+    return tuple(next(decided[one.series]) for one in ordered)
+
+
+def _plan_series(
+    ordered: list[Candidate], rules: RetentionRules, now: datetime, clocks_agree: bool, frozen: bool
+) -> list[Decision]:
     newest_good = next((one for one in ordered if one.good), None)
     counted = [one for one in ordered if one.good and not one.pinned]
     selected = _selections([one for one in counted if one.taken_at <= now], rules)
@@ -102,7 +116,7 @@ def plan_retention(
         else:
             decision = Decision(one.name, False, f"deleted: {_age(one, now)} old, not younger than {_days(rules)}")
         decisions.append(decision)
-    return tuple(decisions)
+    return decisions
 
 
 def _why_wanted(one: Candidate, rules: RetentionRules, now: datetime, clocks_agree: bool) -> str | None:

@@ -1,6 +1,7 @@
 """What verifications found, for every writer to know: damaged chunks, and packs that were checked (sentences 1 and 17).
 
-Both are JSON in sealed texts: `{"packs": {PACK: [CHUNK, …]}}` in `damage`, `{"packs": [PACK, …]}` in `checked`.
+Both are JSON in sealed texts: `{"packs": {PACK: [CHUNK, …]}}` in `damage`, `{"packs": [PACK, …]}` in `checked`. Of a
+pack whose chunks nobody can tell any more, the only chunk is NO_CHUNK.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from resurgam.errors import DamagedError
 from resurgam.keys.secrets import ID
 from resurgam.repository.packs import CHUNK_ID
+
+NO_CHUNK = bytes(CHUNK_ID)
 
 
 def encode_damage(chunks: Mapping[bytes, Iterable[bytes]]) -> bytes:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from resurgam.errors import DamagedError, ObjectExists, ResurgamError, StorageError
+from resurgam.errors import (
+    ArchiveError,
+    DamagedError,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryError,
+    ResurgamError,
+    StorageError,
+    StoreUnreachable,
+)
 from resurgam.repository.known import KnownRecords
 from resurgam.repository.layout import id_of, intent_key, manifest_key, new_id, outcome_key
 from resurgam.repository.manifests import ABANDONED, COMMITTED, Head, Manifest
@@ -18,8 +27,8 @@ from resurgam.repository.own_list import OwnList
 from resurgam.repository.packing import PACK_SIZE, Packing, Sort
 from resurgam.repository.reading import ChunkReader
 from resurgam.repository.repository import Repository, StoredBackup
-from resurgam.repository.sealing import WRITE_ONLY, Kind, Sealer
-from resurgam.repository.texts import longest
+from resurgam.repository.sealing import FULL, WRITE_ONLY, Kind, Sealer
+from resurgam.repository.texts import longest, read_text
 from resurgam.repository.writer import RepositoryWriter
 from resurgam.stores.objects import StoredObject
 
@@ -60,8 +69,8 @@ class RepositoryRun:
     def commit(self, about: About, metadata: bytes) -> bytes:
         """Put manifest and outcome; answers the manifest's id. The writer has finished.
 
-        StorageError, DamagedError if the backup could not be committed: it does not exist then, unless the store took
-        the outcome and lost its answer; then it is there, whole, although this run has failed.
+        StorageError, DamagedError if the backup could not be committed: it does not exist then, or the error says why
+        that can't be told.
         """
         manifest_id, known = new_id(), _newest(self._repository.standing().committed)
         manifest = Manifest.of(self._head(about, known), metadata, bytes(self.writer.list_chunks))
@@ -71,7 +80,7 @@ class RepositoryRun:
                 raise StorageError(f"The backup's manifest has {len(sealed):,} bytes, more than any reader takes.")
             self._repository.store.put(manifest_key(manifest_id), sealed)
             self._settle_packs()
-            self._decide(manifest_id, COMMITTED)
+            self._decide_committed(manifest_id)
         except BaseException:
             with contextlib.suppress(ResurgamError):  # a sweep does it else (sentence 47)
                 self._decide(manifest_id, ABANDONED)
@@ -148,17 +157,42 @@ class RepositoryRun:
         for name, length in Manifest.chunks_of(self.writer.list_chunks):
             yield name, length, "list"
 
-    def _decide(self, manifest: bytes, outcome: str) -> None:
+    def _decide_committed(self, manifest: bytes) -> None:
+        """The commit (sentence 46). After a lost answer it looks again; a disk that failed is not believed."""
+        try:
+            outcome = self._decide(manifest, COMMITTED)
+        except StorageError as error:
+            fate = self._fate(manifest)
+            if fate == ABANDONED:
+                raise
+            if fate == COMMITTED and isinstance(error, StoreUnreachable):
+                return
+            told = "is there, but not known to be durable" if fate == COMMITTED else "is there can't be told now"
+            raise StorageError(
+                f"{error.message} {'The backup' if fate == COMMITTED else 'Whether the backup'} {told}.",
+                "`resurgam list` shows it if it is there. Take another one once the store is well.",
+            ) from error
+        if outcome != COMMITTED:
+            raise StorageError(
+                "Another machine gave this backup up for dead before it could be committed; it was not taken.",
+                "Take it again. If this machine had slept for a day, that is why; else check the clocks.",
+            )
+
+    def _fate(self, manifest: bytes) -> str | None:
+        """What became of it, decided now if it was open; None if nobody can be asked."""
+        with contextlib.suppress(ResurgamError):
+            return self._repository.outcome(manifest) or self._decide(manifest, ABANDONED)
+        return None
+
+    def _decide(self, manifest: bytes, outcome: str) -> str | None:
+        """Put the outcome; answers which one is there now."""
         text = json.dumps({"outcome": outcome}).encode()
         try:
             key = outcome_key(manifest)
             self._repository.store.put(key, self._sealer.seal_text(Kind.OUTCOME, manifest, text))
         except ObjectExists:
-            if self._repository.outcome(manifest) != outcome:
-                raise StorageError(
-                    "Another machine gave this backup up for dead before it could be committed; it was not taken.",
-                    "Take it again. If this machine had slept for a day, that is why; else check the clocks.",
-                ) from None
+            return self._repository.outcome(manifest)
+        return outcome
 
 
 @contextmanager
@@ -178,7 +212,7 @@ def backing_up(
     the same; `scratch`: a folder for files without names."""
     sealer = Sealer(repository.keys)
     intent, index = new_id(), repository.index_now()
-    note = json.dumps({"name": name}).encode()
+    note = json.dumps({"name": name, "run": sealer.run.hex()}).encode()
     repository.store.put(intent_key(intent), sealer.seal_text(Kind.INTENT, intent, note))
     known = KnownRecords(scratch)
     try:
@@ -220,3 +254,13 @@ def intents(repository: Repository) -> list[tuple[bytes, float]]:
     """The runs that say they are under way, and since when by the store's clock."""
     found = ((id_of(one.key), one.stored_at) for one in repository.store.list("intents/"))
     return [(name, since) for name, since in found if name is not None]
+
+
+def run_of(repository: Repository, intent: bytes) -> bytes | None:
+    """What stands in the headers of that run's packs (`Sealer.run`); None if that can't be told, or only on the word of
+    a write-only host, which could name any run."""
+    try:
+        header, text = read_text(repository.store, repository.opener, Kind.INTENT, intent)
+        return bytes.fromhex(json.loads(text)["run"]) if header.author == FULL else None
+    except (ArchiveError, RepositoryError, ObjectMissing, ValueError, TypeError, KeyError, RecursionError):
+        return None

@@ -106,6 +106,11 @@ class Sealer:
         self._data_key: DataKey | None = None
         self._lock = threading.Lock()
 
+    @property
+    def run(self) -> bytes:
+        """The wrapped data key, which stands in the header of every private object of this run and of no other."""
+        return self._drawn().wrapped
+
     def header(self, kind: Kind, object_id: bytes, digest: bytes) -> bytes:
         """The 224 bytes before an object whose further bytes have that digest (see Header)."""
         epoch, wrapped = 0, bytes(WRAPPED)

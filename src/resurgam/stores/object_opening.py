@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,8 +17,9 @@ _CLOUDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss
 _KINDS = "An absolute path, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX."
 
 
-def open_store(url: str, environment: Mapping[str, str]) -> ObjectStore:
-    """The store that `url` names; nothing is asked of it yet. `environment` holds the services' own variables.
+def open_store(url: str, environment: Mapping[str, str], tell: Callable[[str], None] | None = None) -> ObjectStore:
+    """The store that `url` names; nothing is asked of it yet. `environment` holds the services' own variables; `tell`
+    gets a sentence where it lets one wait for its first answer.
 
     SettingsError if it names none; FeatureMissing if what it needs is not installed. No message repeats the
     address, which may hold a password.
@@ -37,11 +38,13 @@ def open_store(url: str, environment: Mapping[str, str]) -> ObjectStore:
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return FolderStore(Path(unquote(parts.path)))
     if cloud := _CLOUDS.get(parts.scheme):
-        return _cloud(cloud, parts.netloc, parts.path.strip("/"), environment)
+        return _cloud(cloud, parts.netloc, parts.path.strip("/"), environment, tell)
     raise SettingsError("The repository's address is no place that Resurgam can keep a repository in.", _KINDS)
 
 
-def _cloud(scheme: str, bucket: str, prefix: str, environment: Mapping[str, str]) -> ObjectStore:
+def _cloud(
+    scheme: str, bucket: str, prefix: str, environment: Mapping[str, str], tell: Callable[[str], None] | None
+) -> ObjectStore:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", bucket):
         raise SettingsError(f"What follows {scheme}:// is no bucket's name.", _KINDS)
     if re.search(r"//|(^|/)\.\.?(/|$)", prefix):
@@ -54,4 +57,4 @@ def _cloud(scheme: str, bucket: str, prefix: str, environment: Mapping[str, str]
         raise FeatureMissing(
             f"{scheme}:// needs a package that is not installed.", "pip install 'resurgam[s3]'"
         ) from None
-    return Retrying(CloudStore(CloudPlace(scheme, bucket, prefix), environment), SystemClock())
+    return Retrying(CloudStore(CloudPlace(scheme, bucket, prefix), environment), SystemClock(), tell=tell)

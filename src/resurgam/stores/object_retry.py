@@ -3,32 +3,45 @@
 Only StoreUnreachable is tried again: a full disk stays full, and after a failed fsync the next one may lie. Repeating a
 put is safe: one that took place without our knowing finds its own bytes under the key, and a store takes those as done
 (docs/ordering.md, sentence 41).
+
+A store that has never answered is told of after two seconds, whether it refuses or is silent: the address may be wrong.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from resurgam.clock import Clock
-from resurgam.errors import StoreUnreachable
+from resurgam.errors import ResurgamError, StoreUnreachable
 from resurgam.stores.objects import ObjectStore, StoredObject
 
 _TRIES = 7  # half a minute or so, on average, before it is given up
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 20.0
+_SILENT = 2.0  # seconds
 
 T = TypeVar("T")
 
 
 class Retrying:
-    """An ObjectStore around `store`. `chance` draws from 0 to 1: many that lost one server don't come back at once."""
+    """An ObjectStore around `store`. `chance` draws from 0 to 1: many that lost one server don't come back at once.
+    `tell` gets a sentence where somebody waits for the first answer, in a thread of its own."""
 
-    def __init__(self, store: ObjectStore, clock: Clock, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._chance = chance
+        self._tell = tell
 
     @property
     def url(self) -> str:
@@ -66,6 +79,31 @@ class Retrying:
         self._store.close()
 
     def _tried(self, call: Callable[[], T]) -> T:
+        with self._watched():
+            return self._again(call)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Tells of a first call that takes long. Any answer but none at all is one."""
+        tell, watch = self._tell, None
+        if tell is not None:
+            said = f"{self.url} has not answered yet; it is tried for up to two minutes."
+            watch = threading.Timer(_SILENT, tell, (said,))
+            watch.daemon = True
+            watch.start()
+        try:
+            yield
+            self._tell = None
+        except StoreUnreachable:
+            raise
+        except ResurgamError:
+            self._tell = None
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
+
+    def _again(self, call: Callable[[], T]) -> T:
         wait = _FIRST_WAIT
         for _ in range(_TRIES - 1):
             try:

@@ -1,0 +1,121 @@
+"""A repository in which something is damaged: verifications tell, lists know it, backups mend it; and imports that find
+their backup there already."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from resurgam import moving
+from resurgam.errors import DamagedError, StoreUnreachable, UsageError, VerifyFailed
+from resurgam.repository.run import About, RepositoryRun
+from resurgam.service import Service
+from resurgam.stores.object_folder import FolderStore
+from tests.operations.processes import start
+from tests.operations.scene import Scene
+from tests.operations.test_repository import in_repository, objects
+
+
+@pytest.fixture
+def scene(scene: Scene) -> Scene:
+    return in_repository(scene)
+
+
+def test_64_a_full_verification_of_one_backup_tells_writers_what_is_damaged(scene: Scene) -> None:
+    with scene.service() as service:
+        name = service.backup().name
+        service.verify(name)
+        largest = max(objects(scene, "packs"), key=lambda path: path.stat().st_size)
+        data = bytearray(largest.read_bytes())
+        data[len(data) // 2] ^= 1
+        largest.write_bytes(data)
+    with scene.service() as service:
+        assert _conditions(service) == {name: "good"}  # nobody has found out
+        with pytest.raises(DamagedError):
+            service.verify(name)
+        assert _conditions(service) == {name: "damaged"} and "A verification found" in service.show(name)["problem"]
+        assert "damaged_backup" in {one.code for one in service.health().reasons}
+    with scene.service() as service:
+        assert _conditions(service) == {name: "damaged"}
+        second = service.backup()
+        assert second.added and second.added > 1000  # what was damaged was stored again
+        assert _conditions(service) == {name: "good", second.name: "good"}
+        service.verify(second.name)
+        service.verify(name)
+
+
+def test_of_several_backups_those_are_damaged_that_need_what_a_verification_found_hurt(scene: Scene) -> None:
+    with scene.service() as service:
+        first = service.backup().name
+        before = set(objects(scene, "packs"))
+        (scene.app / "uploads/new.bin").write_bytes(os.urandom(1 << 20))
+        second = service.backup().name
+        newer = max(set(objects(scene, "packs")) - before, key=lambda path: path.stat().st_size)
+        newer.write_bytes(newer.read_bytes()[:-100])
+    (scene.app / "uploads/new.bin").unlink()
+    with scene.service() as service:
+        with pytest.raises(VerifyFailed):
+            service.verify_all()
+        assert _conditions(service) == {first: "good", second: "damaged"}
+        assert service.drill().passed  # of the newest good one
+        third = service.backup().name
+        assert _conditions(service) == {first: "good", second: "damaged", third: "good"}
+        assert service.show(third)["metadata"]["sequence"] == 3
+    shown = start(scene, "list")
+    assert shown.end() == 0
+    assert f"{second}: A verification found" in (shown.place / "out").read_text()
+
+
+def _conditions(service: Service) -> dict[str, str]:
+    return {one["backup_name"]: one["condition"] for one in service.list_backups()}
+
+
+def test_46_what_fails_after_the_commit_makes_the_backup_no_failure(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: object, *_: object) -> None:
+        raise StoreUnreachable("The store gives no answer.")
+
+    def committed(self: RepositoryRun, about: About, metadata: bytes) -> bytes:
+        made = commit(self, about, metadata)
+        monkeypatch.setattr(FolderStore, "list", gone)
+        monkeypatch.setattr(FolderStore, "time", gone)
+        return made
+
+    commit = RepositoryRun.commit
+    with scene.service() as service:
+        service.backup()
+        monkeypatch.setattr(RepositoryRun, "commit", committed)
+        taken = service.backup()
+        assert "The store gives no answer." in taken.failures[0] and taken.pruned.deleted == ()
+    monkeypatch.undo()
+    with scene.service() as service:
+        assert service.list_backups()[0]["backup_name"] == taken.name
+        service.verify(taken.name)
+
+
+def test_an_import_of_what_is_there_already_succeeds_only_if_it_is_the_same(scene: Scene) -> None:
+    with scene.service() as service:
+        name = service.backup().name
+        there = service.list_backups()
+        exported = moving.export_backup(service, name, scene.root).path
+        again = moving.import_archive(service, exported)
+        assert not again.new and again.to_json()["imported"] is False
+        assert (again.name, again.place, again.size) == (name, there[0]["archive_path"], there[0]["size_bytes"])
+    unpacked = scene.root / "unpacked"
+    unpacked.mkdir()
+    subprocess.run(["tar", "xzf", exported, "-C", unpacked], check=True)
+    exported.unlink()
+    changed = next(path for path in (unpacked / name / "files/templates").rglob("*") if path.is_file())
+    stamps, data = changed.stat(), bytearray(changed.read_bytes())
+    data[0] ^= 1
+    changed.write_bytes(data)
+    os.utime(changed, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
+    subprocess.run(["tar", "czf", exported, "-C", unpacked, name], check=True)
+    with scene.service() as service:
+        with pytest.raises(UsageError, match="another backup"):
+            moving.import_archive(service, exported)
+        assert service.list_backups() == there
+        service.verify(name)
