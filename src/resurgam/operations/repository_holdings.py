@@ -28,7 +28,7 @@ from resurgam.policy.kit import require_recoverable
 from resurgam.repository.index_usage import usage
 from resurgam.repository.memory import Memory
 from resurgam.repository.reader import RepositoryBackup
-from resurgam.repository.records import Record, bodies
+from resurgam.repository.records import chunk_ids
 from resurgam.repository.repository import Repository, StoredBackup, Unreadable
 from resurgam.repository.run import About, backing_up
 from resurgam.repository.sealing import FULL
@@ -90,8 +90,7 @@ class RepositoryHoldings:
     def lacking(self, name: str) -> int:
         repository, backup = self._access.open().repository, self._one(name)
         repository.index.reload()
-        content = (bytes(Record.decode(body).chunks) for body in bodies(self.backup(name).list_blocks()))
-        ids = chain((chunk for chunk, _ in backup.manifest.list_chunks()), content)
+        ids = chain((chunk for chunk, _ in backup.manifest.list_chunks()), chunk_ids(self.backup(name).list_blocks()))
         return len(usage(repository.index, ids).missing)
 
     def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> RepositoryVerdict:

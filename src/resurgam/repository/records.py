@@ -105,6 +105,39 @@ def bodies(blocks: Iterable[bytes]) -> Iterator[memoryview]:
         raise DamagedError("The backup's list ends within a record.")
 
 
+def chunk_ids(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks' ids of a list's records, joined in pieces, as its bytes stream by: a record of millions is not held.
+
+    DamagedError if it is cut, or a record shorter than its chunks.
+    """
+    held = bytearray()
+    ids = rest = 0  # bytes of the present record's ids, and after them, that are still to come
+    for block in blocks:
+        held += block
+        at = 0
+        while True:
+            have = len(held) - at
+            if taken := min(ids, have - have % CHUNK_ID):
+                yield bytes(held[at : at + taken])
+                at, ids = at + taken, ids - taken
+            elif ids:
+                break
+            elif passed := min(rest, have):
+                at, rest = at + passed, rest - passed
+            elif rest or have < _LENGTH.size + _HEAD.size:
+                break
+            else:
+                (length,) = _LENGTH.unpack_from(held, at)
+                _, _, count = _HEAD.unpack_from(held, at + _LENGTH.size)
+                ids, rest = count * CHUNK_ID, length - _HEAD.size - count * CHUNK_ID
+                if length > _MAX_RECORD or rest < 4 * count:
+                    raise DamagedError("A record of the backup's list has an impossible length.")
+                at += _LENGTH.size + _HEAD.size
+        del held[:at]
+    if held or ids or rest:
+        raise DamagedError("The backup's list ends within a record.")
+
+
 def day_of(moment_ns: int) -> int:
     """Days since 1970; what lies before counts as the first."""
     return max(0, moment_ns // _DAY_NS)
