@@ -27,6 +27,7 @@ from resurgam.operations.losses import listed_indexes
 from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
+from resurgam.pipeline.workers import side_by_side
 from resurgam.policy.collection import (
     POLITE,
     CollectionPlan,
@@ -188,8 +189,7 @@ def collect(
     _delete(repository, sealer, going, written)
     clock.sleep(lag)  # who still lists a pack must find its tombstone
     gone = doomed.keys() & standing.removed.packs - used.packs.keys()
-    for pack in (*going, *sorted(gone)):
-        store.delete(tombstone_key(pack))
+    side_by_side(store.delete, [tombstone_key(pack) for pack in (*going, *sorted(gone))])
     seal_manifests_anew(repository, clock)
     return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone))
 
@@ -343,10 +343,7 @@ def _delete(repository: Repository, sealer: Sealer, going: Iterable[bytes], writ
     store = repository.store
     replaced = _replace_indexes(repository, sealer, going)
     _record(repository, sealer, Removals(packs=frozenset(going), indexes=frozenset(replaced), written=written))
-    for name in replaced:
-        store.delete(index_key(name))
-    for pack in going:
-        store.delete(pack_key(pack))
+    side_by_side(store.delete, [*map(index_key, replaced), *map(pack_key, going)])
 
 
 def _replace_indexes(repository: Repository, sealer: Sealer, going: Iterable[bytes]) -> list[bytes]:
@@ -374,5 +371,4 @@ def _record(repository: Repository, sealer: Sealer, removed: Removals) -> None:
         return
     name = new_id()
     repository.store.put(record_key(name), encode_removal(sealer, name, "prune", removed))
-    for one in old:
-        repository.store.delete(record_key(one))
+    side_by_side(repository.store.delete, map(record_key, old))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -18,9 +18,9 @@ from resurgam import __version__
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.clock import Clock
-from resurgam.errors import KeyRefused, NotFoundError
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError
 from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
-from resurgam.operations.holdings import Draft, Held, NewBackup, described
+from resurgam.operations.holdings import Draft, Held, NewBackup, delete_each, described
 from resurgam.operations.progress import Progress
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
 from resurgam.operations.verify_repository import RepositoryVerdict, note_damage, refuse_unsound, verify_repository
@@ -154,10 +154,26 @@ class RepositoryHoldings:
         with self._lock:
             opened, backup = self._full(), self._one(name)
             opened.repository.delete([backup.id])
+        self._forget(name)
+        return backup.manifest.head.stored
+
+    def delete_all(self, names: Sequence[str]) -> dict[str, str]:
+        try:
+            with self._lock:
+                self._full().repository.delete([self._one(name).id for name in names])
+        except NotFoundError:  # somebody was quicker with one of them
+            return delete_each(self.delete, names)
+        except ResurgamError as error:
+            return dict.fromkeys(names, error.message)
+        for name in names:
+            self._forget(name)
+        return {}
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
             self._known().pop(name, None)
             self._written.pop(name, None)
         self._folder.evidence_path(name).unlink(missing_ok=True)
-        return backup.manifest.head.stored
 
     def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> CollectionResult:
         ids = frozenset(self._one(name).id for name in doomed)

@@ -20,6 +20,7 @@ from resurgam.operations.losses import find_losses
 from resurgam.operations.progress import Progress
 from resurgam.pipeline.workers import ordered_map
 from resurgam.repository.findings import decode_checked, decode_damage, encode_checked, encode_damage
+from resurgam.repository.index_set import Place
 from resurgam.repository.layout import (
     CHECKED,
     DAMAGE,
@@ -303,7 +304,7 @@ class _Sought:
     """Looks for the chunks of backups; a record that stands in several is looked through once."""
 
     def __init__(self, repository: Repository, found: _Found) -> None:
-        self._repository = repository
+        self._repository, self._index = repository, repository.index
         self._bad = {(pack, chunk) for pack, chunks in found.damaged.items() for chunk in chunks}
         self._unreadable = found.unreadable
         self._known: dict[bytes, bool] = {}
@@ -331,7 +332,11 @@ class _Sought:
         return known
 
     def _there(self, chunk: bytes, length: int) -> bool:
-        return any(
-            place.length == length and place.pack not in self._unreadable and (place.pack, chunk) not in self._bad
-            for place in self._repository.index.locate(chunk)
-        )
+        place = self._index.reusable(chunk)  # nearly always the only one
+        if place is not None and self._good(place, chunk, length):
+            return True
+        return any(self._good(place, chunk, length) for place in self._index.locate(chunk))
+
+    def _good(self, place: Place, chunk: bytes, length: int) -> bool:
+        pack = place.pack
+        return place.length == length and pack not in self._unreadable and (pack, chunk) not in self._bad

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resurgam.clock import Clock
 from resurgam.errors import ArchiveError, DamagedError, ObjectExists, ObjectMissing, RepositoryError
+from resurgam.pipeline.workers import side_by_side
 from resurgam.repository.layout import TOMBSTONES, id_of, tombstone_key
 from resurgam.repository.sealing import Kind, Opener, Sealer
 from resurgam.repository.texts import read_text
@@ -45,10 +46,13 @@ def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], s
     """From now on these packs count as absent for every writer, for good; answers those that had no tombstone."""
     text = json.dumps({"at": stamp.written_at, "boot": stamp.boot, "since_boot": stamp.since_boot}).encode()
     put = {}
-    for pack in packs:
+
+    def put_one(pack: bytes) -> None:
         with suppress(ObjectExists):  # another prune put it this moment
             store.put(tombstone_key(pack), sealer.seal_text(Kind.TOMBSTONE, pack, text))
             put[pack] = stamp
+
+    side_by_side(put_one, packs)
     return put
 
 
