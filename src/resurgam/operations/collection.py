@@ -141,7 +141,7 @@ def foresee(
     plan = _plan(repository, used, running(repository))
     if refuse:
         limits.refuse_much(plan, len(doomed), len(standing.committed))
-    return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
+    return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener, {})), 0)
 
 
 def collect(
@@ -168,7 +168,7 @@ def collect(
     sealer = Sealer(repository.keys)
     put = put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
     # Only these may be acted on: whatever gets its tombstone later may be in use by manifests that are not seen below.
-    doomed = {**read_tombstones(store, repository.opener), **put}
+    doomed = read_tombstones(store, repository.opener, put)
     # Once until the tombstones are seen by all, and once until the manifests are whose writers did not see them.
     lag = store.staleness if doomed else 0.0
     if lag:

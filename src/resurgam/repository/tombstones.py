@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,13 +56,13 @@ def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], s
     return put
 
 
-def read_tombstones(store: ObjectStore, opener: Opener) -> dict[bytes, Stamp]:
-    """All sound tombstones, by the packs' ids. One that is not still keeps everybody from the pack (53), and lets
-    nobody delete it (55)."""
-    found = {}
+def read_tombstones(store: ObjectStore, opener: Opener, put: Mapping[bytes, Stamp]) -> dict[bytes, Stamp]:
+    """All sound tombstones, by the packs' ids; those that the caller has `put` himself are not read. One that is not
+    sound still keeps everybody from the pack (53), and lets nobody delete it (55)."""
+    found = dict(put)
     for stored in store.list(TOMBSTONES):
         pack = id_of(stored.key)
-        if pack is None:
+        if pack is None or pack in put:
             continue
         try:
             _, text = read_text(store, opener, Kind.TOMBSTONE, pack)
