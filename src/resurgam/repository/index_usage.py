@@ -11,7 +11,7 @@ import struct
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import chain, compress
 
 from blake3 import blake3
 
@@ -20,6 +20,7 @@ from resurgam.repository.index_set import IndexSet, Searched, View, rows_of_pack
 from resurgam.repository.index_table import BATCH
 from resurgam.repository.packs import CHUNK_ID, PackEntry
 
+_ID = struct.Struct(f"{CHUNK_ID}s")
 _DAMAGED = 4
 _WORTHLESS = 8
 # One id in sixteen ends a stretch; of so many stretches, 100 bytes each, is remembered that they came.
@@ -100,7 +101,7 @@ def _batches(pieces: Iterable[bytes | memoryview]) -> Iterator[list[bytes]]:
             if len(seen) == _STRETCHES:
                 seen.clear()
             seen.add(mark)
-            batch += struct.unpack(f"{CHUNK_ID}s" * (len(stretch) // CHUNK_ID), stretch)
+            batch += chain.from_iterable(_ID.iter_unpack(stretch))
             if len(batch) >= BATCH:
                 yield batch
                 batch = []
