@@ -27,7 +27,7 @@ from resurgam.operations.losses import listed_indexes
 from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
-from resurgam.pipeline.workers import side_by_side
+from resurgam.pipeline.workers import ordered_map, side_by_side
 from resurgam.policy.collection import (
     POLITE,
     CollectionPlan,
@@ -56,7 +56,7 @@ from resurgam.repository.layout import (
 from resurgam.repository.manifests import ABANDONED
 from resurgam.repository.packing import PACK_SIZE, Packing
 from resurgam.repository.packs import PackEntry, blob_bytes
-from resurgam.repository.reading import ChunkReader
+from resurgam.repository.reading import ChunkReader, OpenChunk
 from resurgam.repository.removals import Removals, encode_removal, finish_removal
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import intents
@@ -67,7 +67,9 @@ from resurgam.repository.tombstones import put_tombstones, read_tombstones, stam
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
-_NAMED = 5
+# Bytes of chunks, and chunks, that are read at once to be copied.
+_BATCH = 4 << 20
+_MOST_IN_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,35 +298,46 @@ def _copy_out(
     """Write anew what lies only in tombstoned packs (sentence 54); answers the packs that were written."""
     packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
     reader = ChunkReader(repository.store, repository.opener, repository.index)
+
+    def read(entries: list[PackEntry]) -> tuple[list[PackEntry], list[OpenChunk | None]]:
+        return entries, reader.chunks_at_best([(entry.chunk, entry.length) for entry in entries])
+
     try:
-        for pack, info in list(used.packs.items()):
-            if not info.tombstoned:
-                continue
-            for entries in _batches(used.live_entries(pack)):
-                _copy(packing, reader, entries)
-                progress.advance(sum(entry.sealed for entry in entries))
+        for entries, found in ordered_map(read, _doomed(used)):
+            for entry, chunk in zip(entries, found, strict=True):
+                _take(packing, reader, entry, chunk)
+            progress.advance(sum(entry.sealed for entry in entries))
         packing.flush()
     finally:
         packing.close()
     return frozenset(packing.written)
 
 
-def _copy(packing: Packing, reader: ChunkReader, entries: list[PackEntry]) -> None:
+def _take(packing: Packing, reader: ChunkReader, entry: PackEntry, chunk: OpenChunk | None) -> None:
     """What can't be read any more stays where it is: its pack then has something that is needed, and is not deleted."""
-    try:
-        chunks = reader.chunks([(entry.chunk, entry.length) for entry in entries])
-    except DamagedError:
-        if len(entries) > 1:
-            for entry in entries:
-                _copy(packing, reader, [entry])
-        return
-    for entry, chunk in zip(entries, chunks, strict=True):
-        packing.take(entry.chunk, entry.length, chunk.member)
+    if chunk is None:
+        try:
+            (chunk,) = reader.chunks([(entry.chunk, entry.length)])
+        except DamagedError:
+            return
+    packing.take(entry.chunk, entry.length, chunk.member)
 
 
-def _batches(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
-    for at in range(0, len(entries), 256):
-        yield entries[at : at + 256]
+def _doomed(used: Usage) -> Iterator[list[PackEntry]]:
+    """What must be copied, pack by pack, in batches of a few MiB."""
+    for pack, info in list(used.packs.items()):
+        if not info.tombstoned:
+            continue
+        batch: list[PackEntry] = []
+        size = 0
+        for entry in used.live_entries(pack):
+            batch.append(entry)
+            size += entry.length
+            if size >= _BATCH or len(batch) == _MOST_IN_BATCH:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
 
 
 def _held(repository: Repository, used: Usage) -> set[bytes]:
