@@ -97,7 +97,10 @@ class Ours:
         return self._run(self.empty, self.app, "prune", "--dry-run")
 
     def forget_cache(self) -> None:
+        """As on a machine that never saw the repository: of the index and of the backups' metadata."""
         shutil.rmtree(self.place / "backups" / "repository-cache", ignore_errors=True)
+        for catalog in (self.place / "backups").glob("catalog.sqlite*"):
+            catalog.unlink()
 
     def newest(self) -> str:
         found = json.loads(self._run(self.empty, self.app, "list", "--json").output)

@@ -198,6 +198,30 @@ def test_more_than_half_of_the_backups_never_go_unasked(scene: Scene) -> None:
         assert [one["backup_name"] for one in service.list_backups()] == [fourth.name] and names
 
 
+def test_51_what_a_prune_deletes_is_named_by_one_record(scene: Scene) -> None:
+    with scene.service() as service:
+        names = [service.backup().name for _ in range(4)]
+    with scene.service(MAX_BACKUPS="1") as service:
+        pruned = service.prune(accept=True)
+        assert {one.decision.name for one in pruned.deleted} == set(names[:3]) and pruned.errors == ()
+        assert [one["backup_name"] for one in service.list_backups()] == names[3:]
+    assert len(objects(scene, "manifests")) == len(_objects(scene, "outcomes")) == 1
+    assert len(objects(scene, "records")) <= 2  # the other one is of the packs
+    with scene.service() as service:
+        assert service.verify_all().sound == tuple(names[3:])
+
+
+def test_51_a_prune_deletes_the_others_although_somebody_was_quicker_with_one(scene: Scene) -> None:
+    with scene.service() as service:
+        names = [service.backup().name for _ in range(4)]
+        holdings = service.inventory.holdings
+        service.list_backups()
+        with scene.service() as other:
+            other.delete(names[1])
+        assert holdings.delete_all(names[:3]) == {}
+        assert [one["backup_name"] for one in service.list_backups()] == names[3:]
+
+
 def test_a_safety_backup_goes_into_the_repository(scene: Scene) -> None:
     with scene.service(RESTORE_SAFETY_BACKUP="true") as service:
         name = service.backup().name

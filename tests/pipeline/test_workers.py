@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from resurgam.pipeline.workers import OrderedPool, ordered_map, worker_count
+from resurgam.pipeline.workers import OrderedPool, ordered_map, side_by_side, worker_count
 from tests.sampling import randomness
 
 
@@ -32,6 +32,28 @@ def test_the_pool_delivers_in_order_whatever_takes_long() -> None:
         pool.drain()
     assert delivered[-1] == 2
     assert not our_threads()
+
+
+def test_what_waits_is_done_side_by_side() -> None:
+    """Eight wait for each other: one after the other, none would come through."""
+    meeting = threading.Barrier(8, timeout=30)
+    assert side_by_side(lambda value: (meeting.wait(), value)[1], range(24)) == list(range(24))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("resurgam-waiting")]
+
+
+def test_what_fails_ends_what_is_done_side_by_side() -> None:
+    done: list[int] = []
+
+    def act(value: int) -> None:
+        if value == 3:
+            raise ValueError("no")
+        time.sleep(0.002)
+        done.append(value)
+
+    with pytest.raises(ValueError, match="no"):
+        side_by_side(act, range(500))
+    assert 3 not in done and len(done) < 499
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("resurgam-waiting")]
 
 
 def test_the_map_keeps_the_order() -> None:

@@ -77,6 +77,22 @@ def test_every_chunk_is_found_and_no_other(ids: list[bytes]) -> None:
         assert table.find(name[:-1] + bytes([name[-1] ^ 1])) == -1 or name[:-1] + bytes([name[-1] ^ 1]) in ids
 
 
+@pytest.mark.parametrize(
+    "ids", [[], random_ids(1), random_ids(7), random_ids(5000), crowded_ids(3000), repeating_ids(250)]
+)
+def test_many_at_once_are_found_as_one_by_one(ids: list[bytes]) -> None:
+    """But for an id whose first four bytes another one has as well, which is lower."""
+    rows_of = b"".join(sorted(_ROW.pack(one, *[0] * 5) for one in ids))
+    table = table_in_memory([named(1, len(ids))], frozenset(), rows_of)
+    asked = [*ids, *random_ids(500, seed=2), *(one[:-1] + bytes([one[-1] ^ 1]) for one in ids), b"\xff" * 32]
+    rows, there = table.find_all(asked, table.prefixes())
+    lowest = {one[:4]: one for one in sorted(ids, reverse=True)}
+    for one, row, found_there in zip(asked, rows, there, strict=True):
+        at = table.find(one)
+        assert found_there == (at >= 0 and lowest[one[:4]] == one)
+        assert not found_there or row == table.number(at)
+
+
 def test_a_row_is_not_found_between_rows() -> None:
     """A chunk's id that spans two rows, or stands in the numbers of one, is not one that the table has."""
     row = _ROW.pack(b"\1" * 32, 0x01010101, 0x01010101, 0x01010101, 0x01010101, 0x01010101)

@@ -216,9 +216,9 @@ class Catalog:
         rows = self._retrying(lambda database: _all(database, select(func.max(copies.c.sequence))))
         return min(int(rows[0][0] or 0) + 1, LARGEST_SEQUENCE)
 
-    def forget(self, location: str, name: str) -> None:
-        """Drop what is known of one copy, after it was deleted."""
-        self._store(location, [], [name])
+    def forget(self, location: str, *names: str) -> None:
+        """Drop what is known of these copies, after they were deleted."""
+        self._store(location, [], names)
 
     def _store(self, location: str, described: list[tuple[StoredFile, Description]], gone: Iterable[str] = ()) -> None:
         replaced = [file.name for file, _ in described]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from resurgam.archive.opening import Archive, open_archive, open_file, opens_at_
 from resurgam.archive.sealing import NO_KEYS, ArchiveKeys, Sealing
 from resurgam.catalog.catalog import Description
 from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
-from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, Verified, described
+from resurgam.operations.holdings import Collected, Draft, Held, NewBackup, Verified, delete_each, described
 from resurgam.operations.progress import Progress
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import FoundArchive
@@ -111,6 +111,9 @@ class ArchiveHoldings:
 
     def delete(self, name: str) -> int:
         return self.folder.delete(name)
+
+    def delete_all(self, names: Sequence[str]) -> dict[str, str]:
+        return delete_each(self.delete, names)
 
     def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> Collected | None:
         return None

@@ -28,6 +28,7 @@ from resurgam.operations.losses import listed_indexes
 from resurgam.operations.pretended import sweep_pretended
 from resurgam.operations.progress import Progress
 from resurgam.operations.reencryption import outdated_packs, seal_manifests_anew
+from resurgam.pipeline.workers import ordered_map, side_by_side
 from resurgam.policy.collection import (
     POLITE,
     CollectionPlan,
@@ -56,7 +57,7 @@ from resurgam.repository.layout import (
 from resurgam.repository.manifests import ABANDONED
 from resurgam.repository.packing import PACK_SIZE, Packing
 from resurgam.repository.packs import PackEntry, blob_bytes
-from resurgam.repository.reading import ChunkReader
+from resurgam.repository.reading import ChunkReader, OpenChunk
 from resurgam.repository.removals import Removals, encode_removal, finish_removal
 from resurgam.repository.repository import Repository
 from resurgam.repository.run import intents
@@ -67,7 +68,9 @@ from resurgam.repository.tombstones import put_tombstones, read_tombstones, stam
 # More indexes than this are replaced by one, more records as well.
 _MANY_INDEXES = 16
 _MANY_RECORDS = 64
-_NAMED = 5
+# Bytes of chunks, and chunks, that are read at once to be copied.
+_BATCH = 4 << 20
+_MOST_IN_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ def foresee(
     plan = _plan(repository, used, running(repository), died)
     if refuse:
         limits.refuse_much(plan, len(doomed), len(standing.committed))
-    return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener)), 0)
+    return CollectionResult(True, plan, 0, 0, len(read_tombstones(repository.store, repository.opener, {})), 0)
 
 
 def collect(
@@ -171,7 +174,7 @@ def collect(
     sealer = Sealer(repository.keys)
     put = put_tombstones(store, sealer, (*plan.remove, *plan.rewrite), stamp_now(store, clock))
     # Only these may be acted on: whatever gets its tombstone later may be in use by manifests that are not seen below.
-    doomed = {**read_tombstones(store, repository.opener), **put}
+    doomed = read_tombstones(store, repository.opener, put)
     # Once until the tombstones are seen by all, and once until the manifests are whose writers did not see them.
     lag = store.staleness if doomed else 0.0
     if lag:
@@ -192,8 +195,7 @@ def collect(
     _delete(repository, sealer, going, written)
     clock.sleep(lag)  # who still lists a pack must find its tombstone
     gone = doomed.keys() & standing.removed.packs - used.packs.keys()
-    for pack in (*going, *sorted(gone)):
-        store.delete(tombstone_key(pack))
+    side_by_side(store.delete, [tombstone_key(pack) for pack in (*going, *sorted(gone))])
     seal_manifests_anew(repository, clock)
     for intent in died:
         store.delete(intent_key(intent))
@@ -301,35 +303,46 @@ def _copy_out(
     """Write anew what lies only in tombstoned packs (sentence 54); answers the packs that were written."""
     packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
     reader = ChunkReader(repository.store, repository.opener, repository.index)
+
+    def read(entries: list[PackEntry]) -> tuple[list[PackEntry], list[OpenChunk | None]]:
+        return entries, reader.chunks_at_best([(entry.chunk, entry.length) for entry in entries])
+
     try:
-        for pack, info in list(used.packs.items()):
-            if not info.tombstoned:
-                continue
-            for entries in _batches(used.live_entries(pack)):
-                _copy(packing, reader, entries)
-                progress.advance(sum(entry.sealed for entry in entries))
+        for entries, found in ordered_map(read, _doomed(used)):
+            for entry, chunk in zip(entries, found, strict=True):
+                _take(packing, reader, entry, chunk)
+            progress.advance(sum(entry.sealed for entry in entries))
         packing.flush()
     finally:
         packing.close()
     return frozenset(packing.written)
 
 
-def _copy(packing: Packing, reader: ChunkReader, entries: list[PackEntry]) -> None:
+def _take(packing: Packing, reader: ChunkReader, entry: PackEntry, chunk: OpenChunk | None) -> None:
     """What can't be read any more stays where it is: its pack then has something that is needed, and is not deleted."""
-    try:
-        chunks = reader.chunks([(entry.chunk, entry.length) for entry in entries])
-    except DamagedError:
-        if len(entries) > 1:
-            for entry in entries:
-                _copy(packing, reader, [entry])
-        return
-    for entry, chunk in zip(entries, chunks, strict=True):
-        packing.take(entry.chunk, entry.length, chunk.member)
+    if chunk is None:
+        try:
+            (chunk,) = reader.chunks([(entry.chunk, entry.length)])
+        except DamagedError:
+            return
+    packing.take(entry.chunk, entry.length, chunk.member)
 
 
-def _batches(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
-    for at in range(0, len(entries), 256):
-        yield entries[at : at + 256]
+def _doomed(used: Usage) -> Iterator[list[PackEntry]]:
+    """What must be copied, pack by pack, in batches of a few MiB."""
+    for pack, info in list(used.packs.items()):
+        if not info.tombstoned:
+            continue
+        batch: list[PackEntry] = []
+        size = 0
+        for entry in used.live_entries(pack):
+            batch.append(entry)
+            size += entry.length
+            if size >= _BATCH or len(batch) == _MOST_IN_BATCH:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
 
 
 def _held(repository: Repository, used: Usage) -> set[bytes]:
@@ -348,10 +361,7 @@ def _delete(repository: Repository, sealer: Sealer, going: Iterable[bytes], writ
     store = repository.store
     replaced = _replace_indexes(repository, sealer, going)
     _record(repository, sealer, Removals(packs=frozenset(going), indexes=frozenset(replaced), written=written))
-    for name in replaced:
-        store.delete(index_key(name))
-    for pack in going:
-        store.delete(pack_key(pack))
+    side_by_side(store.delete, [*map(index_key, replaced), *map(pack_key, going)])
 
 
 def _replace_indexes(repository: Repository, sealer: Sealer, going: Iterable[bytes]) -> list[bytes]:
@@ -379,5 +389,4 @@ def _record(repository: Repository, sealer: Sealer, removed: Removals) -> None:
         return
     name = new_id()
     repository.store.put(record_key(name), encode_removal(sealer, name, "prune", removed))
-    for one in old:
-        repository.store.delete(record_key(one))
+    side_by_side(repository.store.delete, map(record_key, old))

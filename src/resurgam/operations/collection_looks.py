@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 
-from blake3 import blake3
-
 from resurgam.archive.entry import printable
 from resurgam.clock import Clock
 from resurgam.errors import CollectionRefused, DamagedError, HostileError, ObjectMissing
 from resurgam.operations.losses import refuse_losses
 from resurgam.repository.index_usage import Usage, usage
 from resurgam.repository.manifests import Manifest
-from resurgam.repository.records import Record, bodies
+from resurgam.repository.records import chunk_ids
 from resurgam.repository.repository import Repository, Standing
 
 _LOOKS = 4
@@ -101,15 +99,13 @@ def used_by(repository: Repository, standing: Standing, doomed: Set[bytes] = fro
 
 
 def _needed(repository: Repository, committed: Iterable[bytes], undecided: Iterable[bytes]) -> Iterator[bytes]:
-    """The ids of all chunks that the manifests need, joined in pieces; a record that stands in several backups is gone
-    through once. DamagedError if a list can't be read."""
-    seen: set[bytes] = set()
+    """The ids of all chunks that the manifests need, joined in pieces. DamagedError if a list can't be read."""
     for manifest in committed:
         found = _manifest(repository, manifest)
         if found is None:
             continue
         try:
-            yield from _content(repository, found, seen)
+            yield from _content(repository, found)
         except DamagedError as error:
             raise DamagedError(
                 f"What the backup {printable(found.head.name.encode(errors='replace'))} needs can't be told, so "
@@ -121,7 +117,7 @@ def _needed(repository: Repository, committed: Iterable[bytes], undecided: Itera
         if found is None:
             continue
         try:
-            yield from _content(repository, found, seen)
+            yield from _content(repository, found)
         except DamagedError:
             # Of a list that is not there any more its writer will hear as well, before he could commit (45).
             if all(repository.index.locate(chunk) for chunk, _ in found.list_chunks()):
@@ -135,10 +131,6 @@ def _manifest(repository: Repository, manifest: bytes) -> Manifest | None:
         return None  # deleted since it was listed; or nonsense, which needs nothing
 
 
-def _content(repository: Repository, manifest: Manifest, seen: set[bytes]) -> Iterator[bytes]:
+def _content(repository: Repository, manifest: Manifest) -> Iterator[bytes]:
     yield b"".join(chunk for chunk, _ in manifest.list_chunks())
-    for body in bodies(repository.reader.blocks(manifest.list_chunks())):
-        mark = blake3(body).digest(16)
-        if mark not in seen:
-            seen.add(mark)
-            yield bytes(Record.decode(body).chunks)
+    yield from chunk_ids(repository.reader.blocks(manifest.list_chunks()))

@@ -5,7 +5,7 @@ This installation's own folder (its lock, its scratch space, drills' evidence) i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,6 +149,10 @@ class Holdings(Protocol):
     def delete(self, name: str) -> int:
         """Remove a backup and its drill's evidence; answers its size in bytes. Durable on return."""
 
+    def delete_all(self, names: Sequence[str]) -> dict[str, str]:
+        """The same for several, by one step where that can be; what is gone already is fine. Answers what went wrong, a
+        message by name."""
+
     def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> Collected | None:
         """What `collect` would free once the backups of these names are deleted; with `refuse`, CollectionRefused if
         that is more than may go unasked."""
@@ -158,6 +162,19 @@ class Holdings(Protocol):
 
     def time(self) -> float:
         """The place's own clock, in seconds since 1970."""
+
+
+def delete_each(delete: Callable[[str], object], names: Iterable[str]) -> dict[str, str]:
+    """`Holdings.delete_all` where each backup stands alone: one that fails does not keep the others."""
+    wrong = {}
+    for name in names:
+        try:
+            delete(name)
+        except NotFoundError:
+            continue  # somebody was quicker
+        except ResurgamError as error:
+            wrong[name] = error.message
+    return wrong
 
 
 def described(opening: Callable[[], Archive]) -> Description:

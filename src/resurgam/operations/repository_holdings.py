@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain
@@ -20,9 +20,9 @@ from resurgam import __version__
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.clock import Clock
-from resurgam.errors import KeyRefused, NotFoundError, StorageError
+from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
 from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
-from resurgam.operations.holdings import Draft, Held, NewBackup, described
+from resurgam.operations.holdings import Draft, Held, NewBackup, delete_each, described
 from resurgam.operations.progress import Progress
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
 from resurgam.operations.sought import Sought
@@ -32,7 +32,7 @@ from resurgam.repository.index_usage import usage
 from resurgam.repository.layout import DAMAGE, INDEXES
 from resurgam.repository.memory import Memory
 from resurgam.repository.reader import RepositoryBackup
-from resurgam.repository.records import Record, bodies
+from resurgam.repository.records import chunk_ids
 from resurgam.repository.repository import Repository, StoredBackup, Unreadable
 from resurgam.repository.run import About, backing_up
 from resurgam.repository.sealing import FULL, WRITE_ONLY
@@ -116,8 +116,7 @@ class RepositoryHoldings:
     def lacking(self, name: str) -> int:
         repository, backup = self._access.open().repository, self._one(name)
         repository.index.reload()
-        content = (bytes(Record.decode(body).chunks) for body in bodies(self.backup(name).list_blocks()))
-        ids = chain((chunk for chunk, _ in backup.manifest.list_chunks()), content)
+        ids = chain((chunk for chunk, _ in backup.manifest.list_chunks()), chunk_ids(self.backup(name).list_blocks()))
         return len(usage(repository.index, ids).missing)
 
     def verify_all(self, progress: Progress, now: datetime, *, full: bool) -> RepositoryVerdict:
@@ -184,10 +183,26 @@ class RepositoryHoldings:
         with self._lock:
             opened, backup = self._full(), self._one(name)
             opened.repository.delete([backup.id])
+        self._forget(name)
+        return backup.manifest.head.stored
+
+    def delete_all(self, names: Sequence[str]) -> dict[str, str]:
+        try:
+            with self._lock:
+                self._full().repository.delete([self._one(name).id for name in names])
+        except NotFoundError:  # somebody was quicker with one of them
+            return delete_each(self.delete, names)
+        except ResurgamError as error:
+            return dict.fromkeys(names, error.message)
+        for name in names:
+            self._forget(name)
+        return {}
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
             self._known().pop(name, None)
             self._written.pop(name, None)
         self._folder.evidence_path(name).unlink(missing_ok=True)
-        return backup.manifest.head.stored
 
     def foresee(self, doomed: Iterable[str], progress: Progress, *, accept: bool, refuse: bool) -> CollectionResult:
         ids = frozenset(self._one(name).id for name in doomed)

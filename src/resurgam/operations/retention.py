@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.state import State
-from resurgam.errors import NotFoundError, ResurgamError
-from resurgam.operations.holdings import Collected
+from resurgam.operations.holdings import Collected, delete_each
 from resurgam.operations.inventory import Inventory, megabytes
 from resurgam.operations.progress import Progress
 from resurgam.policy.health_reasons import UNSOUND
@@ -237,13 +236,13 @@ def _prune_one(
         for record in records.values()
     ]
     rules = retention.remote if location == "remote" else retention.local
+    decisions = plan_retention(candidates, rules, now, clocks_agree, frozen=bool(known.suspects))
+    doomed = [one.name for one in decisions if not one.keep and not dry_run]
+    errors = _delete(inventory, location, doomed) if doomed else {}
     decided = []
-    for decision in plan_retention(candidates, rules, now, clocks_agree, frozen=bool(known.suspects)):
+    for decision in decisions:
         size = next(copy.size for copy in records[decision.name].copies if copy.location == location)
-        error = ""
-        if not decision.keep and not dry_run:
-            error = _delete(inventory, location, decision.name)
-        decided.append(Pruned(location, decision, size, error))
+        decided.append(Pruned(location, decision, size, errors.get(decision.name, "")))
     return decided
 
 
@@ -251,19 +250,14 @@ def _one_series(_: str) -> str:
     return ""
 
 
-def _delete(inventory: Inventory, location: str, name: str) -> str:
-    """Delete one copy; answers what went wrong, so that the others are still tried."""
-    try:
-        if location == "remote" and inventory.remote is not None:
-            inventory.remote.delete(name)
-        else:
-            inventory.holdings.delete(name)
-    except NotFoundError:
-        pass  # somebody was quicker
-    except ResurgamError as error:
-        return error.message
-    inventory.catalog.forget(location, name)
-    return ""
+def _delete(inventory: Inventory, location: str, names: Sequence[str]) -> dict[str, str]:
+    """Delete copies; answers what went wrong, by name."""
+    if location == "remote" and inventory.remote is not None:
+        errors = delete_each(inventory.remote.delete, names)
+    else:
+        errors = inventory.holdings.delete_all(names)
+    inventory.catalog.forget(location, *(name for name in names if name not in errors))
+    return errors
 
 
 def _ours(record: BackupRecord, app_name: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Set
 from blake3 import blake3
 
 from resurgam.errors import DamagedError
+from resurgam.repository.index_set import Place
 from resurgam.repository.manifests import Manifest
 from resurgam.repository.records import Record, bodies
 from resurgam.repository.repository import Repository, StoredBackup
@@ -21,7 +22,8 @@ class Sought:
     def __init__(
         self, repository: Repository, bad: Set[tuple[bytes, bytes]], unreadable: Set[bytes] = frozenset()
     ) -> None:
-        self._repository, self._bad, self._unreadable = repository, bad, unreadable
+        self._repository, self._index = repository, repository.index
+        self._bad, self._unreadable = bad, unreadable
         self._known: dict[bytes, bool] = {}
 
     def whole(self, backup: StoredBackup) -> bool:
@@ -47,7 +49,11 @@ class Sought:
         return known
 
     def _there(self, chunk: bytes, length: int) -> bool:
-        return any(
-            place.length == length and place.pack not in self._unreadable and (place.pack, chunk) not in self._bad
-            for place in self._repository.index.locate(chunk)
-        )
+        place = self._index.reusable(chunk)  # nearly always the only one
+        if place is not None and self._good(place, chunk, length):
+            return True
+        return any(self._good(place, chunk, length) for place in self._index.locate(chunk))
+
+    def _good(self, place: Place, chunk: bytes, length: int) -> bool:
+        pack = place.pack
+        return place.length == length and pack not in self._unreadable and (pack, chunk) not in self._bad

@@ -1,7 +1,8 @@
 """Worker threads that keep the order: results come out as the work went in.
 
 The work is C code that gives up the GIL, so threads use all cores. At most `workers + 2` pieces are under way,
-which bounds the memory. Threads live only inside the `with` block of the call that needs them.
+which bounds the memory. Threads live only inside the `with` block of the call that needs them. What only waits, for a
+store or a disk, is done `side_by_side`, by more threads than there are cores.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+
+# What waits for a store at once.
+_SIDE_BY_SIDE = 8
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -70,3 +74,10 @@ def ordered_map(function: Callable[[Work], Result], pieces: Iterable[Work]) -> I
         finally:
             for future in pending:
                 future.cancel()
+
+
+def side_by_side(function: Callable[[Work], Result], pieces: Iterable[Work]) -> list[Result]:
+    """Like map(), for what waits and is small: several at once, in any order. An exception ends it as soon as what is
+    under way has ended."""
+    with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="resurgam-waiting") as executor:
+        return list(executor.map(function, pieces))

@@ -11,11 +11,12 @@ import json
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice, pairwise, repeat
 from mmap import mmap
-from operator import add, and_, le, lt, rshift, sub
+from operator import add, and_, eq, le, lt, rshift, sub
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,6 +103,20 @@ class IndexTable:
         there = at < self._begin + self.count * ROW and self._buffer[at : at + CHUNK_ID] == chunk
         return at if there else -1
 
+    def find_all(self, ids: Sequence[bytes], prefixes: array[int]) -> tuple[list[int], list[bool]]:
+        """For each id the number of a row, and whether it is the id's first one; `prefixes` are this table's.
+
+        Each step goes through all ids in C. Of two ids with one prefix only the lower is found: ask `find` of the rest.
+        """
+        firsts = _words(b"".join(ids), swapped=True)[:: CHUNK_ID // 4]
+        buckets = list(map(rshift, firsts, repeat(self._shift)))
+        fan, count, begin = self._fan, self.count, self._begin
+        lows, highs = map(fan.__getitem__, buckets), map(fan.__getitem__, map((1).__add__, buckets))
+        rows = list(map(bisect_left, repeat(prefixes), firsts, lows, highs))
+        starts = [begin + row * ROW for row in rows]
+        found = map(eq, map(self._buffer.find, ids, starts, map(CHUNK_ID.__add__, starts)), starts)
+        return rows, [there and row < count for there, row in zip(found, rows, strict=True)]
+
     def row(self, at: int) -> tuple[bytes, int, int, int, int, int]:
         """Chunk, pack's place in `packs`, offset, sealed length, chunk's length, member's length."""
         return _ROW.unpack_from(self._buffer, at)
@@ -138,10 +153,14 @@ class IndexTable:
         """For each row the blob's sealed length."""
         return self._column(_SEALED)
 
-    def _column(self, word: int) -> array[int]:
+    def prefixes(self) -> array[int]:
+        """For each row the first four bytes of its id as a number, which rises: 4 bytes a row."""
+        return self._column(0, swapped=True)
+
+    def _column(self, word: int, *, swapped: bool = False) -> array[int]:
         column = array("I")
         for low in range(0, self.count, BATCH):
-            column += _words(self.rows(low, min(low + BATCH, self.count)))[word::_WORDS]
+            column += _words(self.rows(low, min(low + BATCH, self.count)), swapped=swapped)[word::_WORDS]
         return column
 
     def entry(self, number: int) -> PackEntry:

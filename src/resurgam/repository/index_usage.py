@@ -7,21 +7,31 @@ copied, and a host that was broken into can't talk a chunk out of another's pack
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, compress
+
+from blake3 import blake3
 
 from resurgam.errors import DamagedError
 from resurgam.repository.index_set import IndexSet, Searched, View, rows_of_pack
+from resurgam.repository.index_table import BATCH
 from resurgam.repository.packs import CHUNK_ID, PackEntry
 
+_ID = struct.Struct(f"{CHUNK_ID}s")
 _DAMAGED = 4
 _WORTHLESS = 8
+# One id in sixteen ends a stretch; of so many stretches, 100 bytes each, is remembered that they came.
+_ENDS = bytes(first < 256 // 16 for first in range(256))
+_STRETCHES = 1 << 18
+_MARK = 16
 
 
 class Usage:
-    """The chunks in use of one state of an IndexSet; takes a byte for each known chunk, and four while asked.
+    """The chunks in use of one state of an IndexSet; takes a byte for each known chunk, and five more while
+    it is made or asked.
 
     `live_bytes` and `live_chunks` hold packs that have any; `missing` are the ids that lie nowhere. `packs` are those
     that were listed: of a pack that the IndexSet has learnt of since, nothing is said.
@@ -65,16 +75,37 @@ def usage(index: IndexSet, ids: Iterable[bytes | memoryview]) -> Usage:
     view = index.view()
     marking = _Marking(view)
     missing: set[bytes] = set()
-    hurt = {chunk for _, chunk in view.damaged}
-    for piece in ids:
+    for batch in _batches(ids):
+        missing.update(marking.mark(batch))
+    return Usage(view, marking.marks, frozenset(missing))
+
+
+def _batches(pieces: Iterable[bytes | memoryview]) -> Iterator[list[bytes]]:
+    """The ids without most of those that came before: backups have long stretches of chunks in common.
+
+    A stretch ends behind an id that says so by itself, so that what changed before it does not move its ends.
+    """
+    seen: set[bytes] = set()
+    batch: list[bytes] = []
+    for piece in pieces:
         if len(piece) % CHUNK_ID:
             raise DamagedError("A backup's list of chunks is cut off within an id.")
-        for at in range(0, len(piece), CHUNK_ID):
-            chunk = bytes(piece[at : at + CHUNK_ID])
-            found = (chunk not in hurt and marking.mark_first(chunk)) or marking.mark_best(chunk)
-            if not found:
-                missing.add(chunk)
-    return Usage(view, marking.marks, frozenset(missing))
+        joined, low = bytes(piece), 0
+        ends = joined[::CHUNK_ID].translate(_ENDS)
+        while low < len(joined):
+            high = (ends.find(1, low // CHUNK_ID) + 1) * CHUNK_ID or len(joined)
+            stretch, low = joined[low:high], high
+            mark = blake3(stretch).digest(_MARK)
+            if mark in seen:
+                continue
+            if len(seen) == _STRETCHES:
+                seen.clear()
+            seen.add(mark)
+            batch += chain.from_iterable(_ID.iter_unpack(stretch))
+            if len(batch) >= BATCH:
+                yield batch
+                batch = []
+    yield batch
 
 
 class _Marking:
@@ -82,28 +113,36 @@ class _Marking:
 
     def __init__(self, view: View) -> None:
         self._damaged = view.damaged
+        self._hurt = {chunk for _, chunk in view.damaged}
         self.marks = [bytearray(one.table.count) for one in view.searched]
+        worths = [bytes(map(_worth(one, view).__getitem__, one.table.pack_numbers())) for one in view.searched]
         self._tables = [
-            (one.table, bytes(map(_worth(one, view).__getitem__, one.table.pack_numbers())), marked)
-            for one, marked in zip(view.searched, self.marks, strict=True)
+            (one.table, one.table.prefixes(), worth, marked)
+            for one, worth, marked in zip(view.searched, worths, self.marks, strict=True)
         ]
 
-    def mark_first(self, chunk: bytes) -> bool:
-        """Nearly all chunks lie in one place, which is good: take it without looking further."""
-        for table, worth, marked in self._tables:
-            at = table.find(chunk)
-            if at >= 0:
-                number = table.number(at)
-                if not worth[number]:
-                    marked[number] = 1
-                    return True
-        return False
+    def mark(self, ids: list[bytes]) -> list[bytes]:
+        """Mark a place of each; answers those that lie nowhere.
 
-    def mark_best(self, chunk: bytes) -> bool:
+        Nearly all chunks lie in one place, which is good: that is taken without looking further.
+        """
+        if self._hurt.isdisjoint(ids):
+            for table, prefixes, worth, marked in self._tables:
+                rows, found = table.find_all(ids, prefixes)
+                left = []
+                for chunk, row, there in zip(ids, rows, found, strict=True):
+                    if there and not worth[row]:
+                        marked[row] = 1
+                    else:
+                        left.append(chunk)
+                ids = left
+        return [chunk for chunk in ids if not self._mark_best(chunk)]
+
+    def _mark_best(self, chunk: bytes) -> bool:
         """Look at all places, damaged ones last. False if there is none."""
         best, row = _WORTHLESS, 0
         where = bytearray()
-        for table, worth, marked in self._tables:
+        for table, _, worth, marked in self._tables:
             at = table.find(chunk)
             while at >= 0:
                 number = table.number(at)

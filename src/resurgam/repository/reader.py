@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -40,10 +40,11 @@ class _Member:
 class RepositoryBackup(IndexedBackup):
     """A committed backup, open for reading. DamagedError as soon as something does not fit.
 
-    `place` is the manifest's address, `size` the bytes of its chunks' gzip members.
+    `place` is the manifest's address, `size` the bytes of its chunks' gzip members. `reader` is asked for when a chunk
+    is: what the manifest says needs no index.
     """
 
-    def __init__(self, manifest: Manifest, place: str, reader: ChunkReader) -> None:
+    def __init__(self, manifest: Manifest, place: str, reader: Callable[[], ChunkReader]) -> None:
         super().__init__(manifest.head.name)
         self.place, self.size = place, manifest.head.stored
         self._manifest, self._reader = manifest, reader
@@ -82,7 +83,7 @@ class RepositoryBackup(IndexedBackup):
 
     def list_blocks(self) -> Iterator[bytes]:
         """The list's bytes."""
-        return self._reader.blocks(self._manifest.list_chunks())
+        return self._reader().blocks(self._manifest.list_chunks())
 
     @cached_property
     def index(self) -> Index:
@@ -165,7 +166,7 @@ class RepositoryBackup(IndexedBackup):
 
     def _chunks(self, first: int, last: int) -> list[OpenChunk]:
         lengths, ids = self.index.chunk_lengths, self._chunk_ids
-        return self._reader.chunks(
+        return self._reader().chunks(
             [(bytes(ids[i * CHUNK_ID : (i + 1) * CHUNK_ID]), lengths[i]) for i in range(first, last)]
         )
 

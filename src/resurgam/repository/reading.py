@@ -39,10 +39,16 @@ class ChunkReader:
 
     def chunks(self, wanted: list[tuple[bytes, int]]) -> list[OpenChunk]:
         """The chunks of these ids and lengths, in order. DamagedError if one can't be had whole anywhere."""
+        found = self.chunks_at_best(wanted)
+        return [chunk or self._anywhere(*wanted[i]) for i, chunk in enumerate(found)]
+
+    def chunks_at_best(self, wanted: list[tuple[bytes, int]]) -> list[OpenChunk | None]:
+        """The same where each has its best place; None for one that is not whole there. Nothing is listed anew, so that
+        another thread may add to the index meanwhile."""
         found: list[OpenChunk | None] = [None] * len(wanted)
         for places in _together(self._first_places(wanted)):
             self._read_together(places, wanted, found)
-        return [chunk or self._anywhere(*wanted[i]) for i, chunk in enumerate(found)]
+        return found
 
     def blocks(self, wanted: Iterable[tuple[bytes, int]]) -> Iterator[bytes]:
         """The chunks' bytes, joined, in blocks of a few MiB."""

@@ -7,6 +7,7 @@ two backups consist of the same chunks where nothing changed.
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ READ_AGAIN_DAYS = 30
 _DAY_NS = 86_400 * 1_000_000_000
 _HEAD = struct.Struct("<16sII")
 _LENGTH = struct.Struct("<I")
+_ID = struct.Struct(f"{CHUNK_ID}s")
 _MAX_RECORD = 1 << 30
+_LARGE = 1 << 20
 _64 = (1 << 64) - 1
 _IDENTITY = struct.Struct("<cHIIQQQQ")
 # A file that was written this shortly before it was read may be written again without a new time.
@@ -44,12 +47,13 @@ class Record:
 
     def ids(self) -> Iterator[bytes]:
         """The chunks' ids, in the stream's order."""
-        ids = bytes(self.chunks)
-        return (ids[at : at + CHUNK_ID] for at in range(0, len(ids), CHUNK_ID))
+        return (chunk for (chunk,) in _ID.iter_unpack(self.chunks))
 
     def encode(self) -> bytes:
         """The record, after its length."""
-        lengths = struct.pack(f"<{len(self.lengths)}I", *self.lengths)
+        lengths = array("I", self.lengths)
+        if sys.byteorder == "big":
+            lengths.byteswap()
         head = _HEAD.pack(self.print, self.day, len(self.lengths))
         body = b"".join((head, self.chunks, lengths, *self.entries.encode()))
         if len(body) > _MAX_RECORD:
@@ -65,9 +69,13 @@ class Record:
         try:
             mark, day, count = _HEAD.unpack_from(body)
             at = _HEAD.size + count * CHUNK_ID
-            lengths = array("I", struct.unpack_from(f"<{count}I", body, at))
         except struct.error:
             raise DamagedError("A record of the backup's list is too short.") from None
+        if len(body) < at + 4 * count:
+            raise DamagedError("A record of the backup's list is too short.")
+        lengths = array("I", bytes(body[at : at + 4 * count]))
+        if sys.byteorder == "big":
+            lengths.byteswap()
         if count and (not min(lengths) or max(lengths) > MAX_CHUNK):
             raise DamagedError("A record of the backup's list gives a chunk an impossible length.")
         entries = Index.decode_part(bytes(body[at + 4 * count :]))
@@ -97,11 +105,47 @@ def bodies(blocks: Iterable[bytes]) -> Iterator[memoryview]:
                 raise DamagedError("A record of the backup's list has an impossible length.")
             if len(held) - at - _LENGTH.size < length:
                 break
-            start = at + _LENGTH.size
-            yield memoryview(bytes(held[start : start + length]))
-            at = start + length
+            start, at = at + _LENGTH.size, at + _LENGTH.size + length
+            body = bytes(memoryview(held)[start:at])
+            if length > _LARGE:  # a large dump's record has many MiB, and is not held twice
+                del held[:at]
+                at = 0
+            yield memoryview(body)
         del held[:at]
     if held:
+        raise DamagedError("The backup's list ends within a record.")
+
+
+def chunk_ids(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks' ids of a list's records, joined in pieces, as its bytes stream by: a record of millions is not held.
+
+    DamagedError if it is cut, or a record shorter than its chunks.
+    """
+    held = bytearray()
+    ids = rest = 0  # bytes of the present record's ids, and after them, that are still to come
+    for block in blocks:
+        held += block
+        at = 0
+        while True:
+            have = len(held) - at
+            if taken := min(ids, have - have % CHUNK_ID):
+                yield bytes(held[at : at + taken])
+                at, ids = at + taken, ids - taken
+            elif ids:
+                break
+            elif passed := min(rest, have):
+                at, rest = at + passed, rest - passed
+            elif rest or have < _LENGTH.size + _HEAD.size:
+                break
+            else:
+                (length,) = _LENGTH.unpack_from(held, at)
+                _, _, count = _HEAD.unpack_from(held, at + _LENGTH.size)
+                ids, rest = count * CHUNK_ID, length - _HEAD.size - count * CHUNK_ID
+                if length > _MAX_RECORD or rest < 4 * count:
+                    raise DamagedError("A record of the backup's list has an impossible length.")
+                at += _LENGTH.size + _HEAD.size
+        del held[:at]
+    if held or ids or rest:
         raise DamagedError("The backup's list ends within a record.")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from resurgam.errors import ArchiveError, DamagedError, ObjectMissing, RepositoryError
+from resurgam.pipeline.workers import side_by_side
 from resurgam.repository.layout import RECORDS, id_of, index_key, manifest_key, outcome_key
 from resurgam.repository.sealing import Kind, Opener, Sealer
 from resurgam.repository.texts import read_text
@@ -80,13 +81,11 @@ def encode_removal(sealer: Sealer, record: bytes, reason: str, removed: Removals
     return sealer.seal_text(Kind.RECORD, record, json.dumps(fields, sort_keys=True).encode())
 
 
-def finish_removal(store: ObjectStore, manifests: Iterable[bytes], indexes: Iterable[bytes] = ()) -> None:
+def finish_removal(store: ObjectStore, manifests: Collection[bytes], indexes: Iterable[bytes] = ()) -> None:
     """Delete what a record names, as often as it takes; packs are the prune's to delete (sentence 55)."""
-    for manifest in manifests:
-        store.delete(manifest_key(manifest))
-        store.delete(outcome_key(manifest))
-    for index in indexes:
-        store.delete(index_key(index))
+    side_by_side(store.delete, [manifest_key(manifest) for manifest in manifests])
+    side_by_side(store.delete, [outcome_key(manifest) for manifest in manifests])
+    side_by_side(store.delete, [index_key(index) for index in indexes])
 
 
 def _decoded(record: bytes, raw: bytes) -> Removals:

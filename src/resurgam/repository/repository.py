@@ -298,7 +298,7 @@ class Repository:
 
     def open_backup(self, backup: StoredBackup) -> RepositoryBackup:
         """A backup, to be read like an archive."""
-        return RepositoryBackup(backup.manifest, self.manifest_path(backup.id), self.reader)
+        return RepositoryBackup(backup.manifest, self.manifest_path(backup.id), lambda: self.reader)
 
     def delete(self, manifests: list[bytes], reason: str = "delete") -> None:
         """Delete backups (docs/ordering.md, 51). NotFoundError if one is not there; nothing is deleted then."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resurgam.clock import Clock
 from resurgam.errors import ArchiveError, DamagedError, ObjectExists, ObjectMissing, RepositoryError
+from resurgam.pipeline.workers import side_by_side
 from resurgam.repository.layout import TOMBSTONES, id_of, tombstone_key
 from resurgam.repository.sealing import Kind, Opener, Sealer
 from resurgam.repository.texts import read_text
@@ -45,20 +46,23 @@ def put_tombstones(store: ObjectStore, sealer: Sealer, packs: Iterable[bytes], s
     """From now on these packs count as absent for every writer, for good; answers those that had no tombstone."""
     text = json.dumps({"at": stamp.written_at, "boot": stamp.boot, "since_boot": stamp.since_boot}).encode()
     put = {}
-    for pack in packs:
+
+    def put_one(pack: bytes) -> None:
         with suppress(ObjectExists):  # another prune put it this moment
             store.put(tombstone_key(pack), sealer.seal_text(Kind.TOMBSTONE, pack, text))
             put[pack] = stamp
+
+    side_by_side(put_one, packs)
     return put
 
 
-def read_tombstones(store: ObjectStore, opener: Opener) -> dict[bytes, Stamp]:
-    """All sound tombstones, by the packs' ids. One that is not still keeps everybody from the pack (53), and lets
-    nobody delete it (55)."""
-    found = {}
+def read_tombstones(store: ObjectStore, opener: Opener, put: Mapping[bytes, Stamp]) -> dict[bytes, Stamp]:
+    """All sound tombstones, by the packs' ids; those that the caller has `put` himself are not read. One that is not
+    sound still keeps everybody from the pack (53), and lets nobody delete it (55)."""
+    found = dict(put)
     for stored in store.list(TOMBSTONES):
         pack = id_of(stored.key)
-        if pack is None:
+        if pack is None or pack in put:
             continue
         try:
             _, text = read_text(store, opener, Kind.TOMBSTONE, pack)

@@ -167,7 +167,7 @@ class FolderStore:
         while pending:
             folder = pending.pop()
             try:
-                entries = os.scandir(self.path / folder)
+                entries = os.scandir(f"{self.path}/{folder}")
             except FileNotFoundError:
                 self._refuse_missing_root()
                 if folder == begin:
