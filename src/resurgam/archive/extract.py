@@ -27,7 +27,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.archive.names import MAX_PATH, check_path
@@ -350,7 +350,7 @@ class _Staging:
         entry, blocks = outside(target)
         if entry.kind is not Kind.FILE:
             raise HostileError(f"The hard link {printable(path)!r} leads to something that is not a file.")
-        entry = replace(entry, path=path)
+        entry = entry._replace(path=path)
         self._count(entry)
         self._file(path, entry, blocks)
 

@@ -112,8 +112,11 @@ class RepositoryBackup(IndexedBackup):
         if found is None or found.digest != blake3(self._manifest.metadata).digest(DIGEST):
             raise DamagedError(f"The manifest of {self.name} and its list do not hold the same metadata.")
 
+    def open_contents(self, first: int, last: int) -> list[bytes]:
+        return [chunk.content for chunk in self._chunks(first, last)]
+
     def open_chunks(self, first: int, last: int) -> list[bytes]:
-        contents = [chunk.content for chunk in self._chunks(first, last)]
+        contents = self.open_contents(first, last)
         start, end = self._chunk_starts[first], self._chunk_starts[last]
         if next(self._headers(start, end), None) is None:
             return contents

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -169,11 +169,11 @@ class RepositoryWriter:
         pending = self._begin()
         size = self._content(pending, entry, FINE, blocks)
         self._close(pending)
-        return replace(entry, size=size)
+        return entry._replace(size=size)
 
     def offer(self, offered: Offer) -> None:
         """Append what may be known. It is read when that has turned out, at the latest by `settle`."""
-        offered = replace(offered, entry=self._admit(offered.entry))
+        offered = offered._replace(entry=self._admit(offered.entry))
         if self._run is not None or offered.entry.size >= LARGE:
             self._end_run()
         self._offers.append(offered)
@@ -252,7 +252,7 @@ class RepositoryWriter:
             entry = self._admit(got[0])
             pending = self._add_large(entry, got[1]) if entry.size >= LARGE else self._add_small(entry, got[1])
             # Whether a file has holes is known only when it is open.
-            if replace(entry, sparse=False) != replace(offered.entry, sparse=False) or offered.changed():
+            if entry._replace(sparse=False) != offered.entry._replace(sparse=False) or offered.changed():
                 printer.unsettle()
             if not written or written[-1] is not pending:
                 written.append(pending)
@@ -312,7 +312,7 @@ class RepositoryWriter:
             self._submit(pending, chunker.feed(block))
         self._submit(pending, chunker.feed(bytes(padding(size))))
         self._submit(pending, chunker.finish())
-        entry = replace(entry, size=size)
+        entry = entry._replace(size=size)
         self._note(pending, entry, hasher.digest(DIGEST))
         self._count(size + padding(size), entry)
         self._whole = True
