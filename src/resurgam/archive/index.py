@@ -71,17 +71,17 @@ class Index:
 
     def add_entry(self, entry: Entry, header_blocks: int, digest: bytes = NO_DIGEST) -> int:
         """Append an entry; answers its position, for `set_late`."""
-        self._kinds += entry.kind.value
-        self._flags.append(entry.sparse)
-        self._modes.append(entry.mode & 0o7777)
-        key = (entry.uid, entry.gid, entry.uname, entry.gname)
-        self._owner_ids.append(self._owners.setdefault(key, len(self._owners)))
-        self._mtimes.append(entry.mtime_ns)
-        self._sizes.append(entry.size)
+        path, kind, mode, uid, gid, uname, gname, mtime_ns, size, target, sparse = entry
+        self._kinds += kind._value_
+        self._flags.append(sparse)
+        self._modes.append(mode & 0o7777)
+        self._owner_ids.append(self._owners.setdefault((uid, gid, uname, gname), len(self._owners)))
+        self._mtimes.append(mtime_ns)
+        self._sizes.append(size)
         self._headers.append(header_blocks)
         self._digests += digest
-        self._paths += entry.path + b"\0"
-        self._targets += entry.target + b"\0"
+        self._paths += path + b"\0"
+        self._targets += target + b"\0"
         return len(self._kinds) - 1
 
     def set_late(self, position: int, digest: bytes, size: int | None = None) -> None:
