@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,7 +121,7 @@ def test_holes_are_made_however_the_blocks_are_cut(tmp_path: Path) -> None:
 
 def test_only_what_is_below_the_prefix_is_written(tmp_path: Path) -> None:
     others = [
-        (replace(entry, path=path), blocks)
+        (entry._replace(path=path), blocks)
         for path in (b"files/t2/x", b"config/x", b"files/t")
         for entry, blocks in [file(b"")]
     ]
@@ -137,7 +136,7 @@ def test_a_missing_entry_for_a_folder_gives_it_the_usual_mode(tmp_path: Path) ->
 
 def test_a_folder_s_name_may_end_in_a_slash(tmp_path: Path) -> None:
     entry, _ = folder(b"a")
-    unpack([(replace(entry, path=entry.path + b"/"), [])], tmp_path / "s")
+    unpack([(entry._replace(path=entry.path + b"/"), [])], tmp_path / "s")
     assert (tmp_path / "s" / "a").is_dir()
 
 
@@ -151,14 +150,14 @@ def test_setuid_comes_back_only_with_the_owner(tmp_path: Path) -> None:
 @pytest.mark.skipif(ME == 0, reason="root may give files away")
 def test_an_owner_that_can_not_be_given_is_reported_and_costs_setuid(tmp_path: Path) -> None:
     entry, blocks = file(b"x", mode=0o6755)
-    assert not unpack([(replace(entry, uid=0), blocks)], tmp_path / "s").owners
+    assert not unpack([(entry._replace(uid=0), blocks)], tmp_path / "s").owners
     assert (tmp_path / "s" / "x").stat().st_mode & 0o7777 == 0o755
 
 
 @pytest.mark.skipif(ME != 0, reason="only root may give files away")
 def test_a_known_name_goes_before_the_number(tmp_path: Path) -> None:
     entry, blocks = file(b"x")
-    named = replace(entry, uid=4242, gid=4242, uname="nobody", gname="no such group")
+    named = entry._replace(uid=4242, gid=4242, uname="nobody", gname="no such group")
     unpack([(named, blocks)], tmp_path / "s")
     status = (tmp_path / "s" / "x").stat()
     assert (status.st_uid, status.st_gid) == (__import__("pwd").getpwnam("nobody").pw_uid, 4242)
@@ -173,7 +172,7 @@ def test_a_hard_link_out_of_the_tree_is_copied_if_the_caller_can_read_it(tmp_pat
     for name in ("a", "b"):
         assert (tmp_path / "s" / name).read_bytes() == b"abc" and (tmp_path / "s" / name).stat().st_mtime_ns == 9
     with pytest.raises(HostileError, match="not a file"):
-        unpack(links, tmp_path / "s2", outside=lambda path: (replace(source, kind=Kind.SYMLINK), []))
+        unpack(links, tmp_path / "s2", outside=lambda path: (source._replace(kind=Kind.SYMLINK), []))
 
 
 HOSTILE: dict[str, list[tuple[Entry, list[bytes]]]] = {
@@ -215,11 +214,11 @@ HOSTILE: dict[str, list[tuple[Entry, list[bytes]]]] = {
     "long path": [file(b"/".join([b"x" * 250] * 20))],
     "deep": [file(b"/".join([b"x"] * 200))],
     "more bytes than announced": [(file(b"a")[0], [b"da", b"ta", b"!"])],
-    "more bytes than announced, sparse": [(replace(file(b"a")[0], sparse=True), [b"da", b"ta!"])],
-    "negative size": [(replace(file(b"a")[0], size=-1), [])],
-    "impossible owner": [(replace(file(b"a")[0], uid=(1 << 32) - 1), [b"data"])],
-    "negative owner": [(replace(file(b"a")[0], gid=-2), [b"data"])],
-    "impossible time": [(replace(file(b"a")[0], mtime_ns=10**40), [b"data"])],
+    "more bytes than announced, sparse": [(file(b"a")[0]._replace(sparse=True), [b"da", b"ta!"])],
+    "negative size": [(file(b"a")[0]._replace(size=-1), [])],
+    "impossible owner": [(file(b"a")[0]._replace(uid=(1 << 32) - 1), [b"data"])],
+    "negative owner": [(file(b"a")[0]._replace(gid=-2), [b"data"])],
+    "impossible time": [(file(b"a")[0]._replace(mtime_ns=10**40), [b"data"])],
     "empty symlink": [soft(b"a", b"")],
     "symlink with NUL": [soft(b"a", b"x\0y")],
     "symlink too long": [soft(b"a", b"x" * 5000)],
@@ -239,7 +238,7 @@ def test_hostile_entries_are_refused_and_nothing_leaves_the_folder(tmp_path: Pat
 def test_missing_bytes_are_damage(tmp_path: Path) -> None:
     for sparse in (False, True):
         with pytest.raises(DamagedError, match="after 2 of 4"):
-            unpack([(replace(file(b"a")[0], sparse=sparse), [b"da"])], tmp_path / str(sparse))
+            unpack([(file(b"a")[0]._replace(sparse=sparse), [b"da"])], tmp_path / str(sparse))
 
 
 def test_limits(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def changed(number: int, **more: object) -> Callable[[Forged], object]:
 
     def lie(made: Forged) -> None:
         made.streamed = list(made.entries)
-        made.entries[number] = replace(made.entries[number], **more)  # type: ignore[arg-type]
+        made.entries[number] = made.entries[number]._replace(**more)  # type: ignore[arg-type]
         made.contents.setdefault(made.entries[number].path, b"")
 
     return lie

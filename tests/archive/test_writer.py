@@ -115,7 +115,7 @@ def test_a_source_that_gives_another_size_is_told_at_once(tmp_path: Path, size: 
         ArchiveWriter(PlainSink(fd), NAME, mtime_ns=NOW) as writer,
         pytest.raises(ValueError, match="100 were announced"),
     ):
-        writer.add(replace(file("a").entry, size=100), [bytes(size)])
+        writer.add(file("a").entry._replace(size=100), [bytes(size)])
     os.close(fd)
 
 

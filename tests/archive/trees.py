@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -53,7 +53,7 @@ def file(path: str | bytes, content: bytes = b"", **more: object) -> Planned:
     raw = path if isinstance(path, bytes) else path.encode()
     entry = Entry(raw, Kind.FILE, 0o640, uid=33, gid=33, uname="www", gname="www", mtime_ns=NOW, size=len(content))
     assert isinstance(step, int)
-    return Planned(replace(entry, **more), content, late, step)  # type: ignore[arg-type]
+    return Planned(entry._replace(**more), content, late, step)  # type: ignore[arg-type]
 
 
 def folder(path: str | bytes, mode: int = 0o755) -> Planned:
@@ -79,7 +79,7 @@ def write_archive(folder: Path, plan: Iterable[Planned], name: str = NAME, metad
             for planned in plan:
                 if planned.late:
                     # Whatever size the source may give: it is not known yet.
-                    given = writer.add_late(replace(planned.entry, size=0), planned.blocks())
+                    given = writer.add_late(planned.entry._replace(size=0), planned.blocks())
                     assert given == planned.entry
                 else:
                     writer.add(planned.entry, planned.blocks())
@@ -192,18 +192,17 @@ def trees(draw: st.DrawFn, sizes: Sequence[int] = LARGER, most: int = 14) -> lis
         if kind is Kind.FOLDER:
             folders.append(path)
         elif kind is Kind.SYMLINK:
-            entry = replace(
-                entry, target=draw(st.sampled_from([b"/etc/passwd", b"../..", b"t" * 101, b"\xff" * 400, path]))
-            )
+            targets = [b"/etc/passwd", b"../..", b"t" * 101, b"\xff" * 400, path]
+            entry = entry._replace(target=draw(st.sampled_from(targets)))
         elif kind is Kind.HARDLINK and files:
-            entry = replace(entry, target=draw(st.sampled_from(files)))
+            entry = entry._replace(target=draw(st.sampled_from(files)))
         else:
             size = draw(st.sampled_from(sizes))
             total += size
             if total > 9 << 20:
                 continue
             content = draw(st.sampled_from(_CONTENTS))(size)
-            entry = replace(entry, kind=Kind.FILE, size=size, sparse=draw(st.booleans()))
+            entry = entry._replace(kind=Kind.FILE, size=size, sparse=draw(st.booleans()))
             files.append(path)
             late = len(path) + len(NAME) < 100 and draw(st.booleans())
             plan.append(Planned(entry, content, late, draw(st.sampled_from([513, 65_536, 1 << 20, 5 << 20]))))

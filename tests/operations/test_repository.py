@@ -205,7 +205,7 @@ def test_51_what_a_prune_deletes_is_named_by_one_record(scene: Scene) -> None:
         pruned = service.prune(accept=True)
         assert {one.decision.name for one in pruned.deleted} == set(names[:3]) and pruned.errors == ()
         assert [one["backup_name"] for one in service.list_backups()] == names[3:]
-    assert len(objects(scene, "manifests")) == len(_objects(scene, "outcomes")) == 1
+    assert len(objects(scene, "manifests")) == len(objects(scene, "outcomes")) == 1
     assert len(objects(scene, "records")) <= 2  # the other one is of the packs
     with scene.service() as service:
         assert service.verify_all().sound == tuple(names[3:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from resurgam.archive.entry import Entry, Identity, Kind, Offer
@@ -54,7 +54,7 @@ class Files:
         def read() -> tuple[Entry, Iterable[bytes]] | None:
             self.read.append(entry.path)
             data = self.content.get(entry.path)
-            return None if data is None else (replace(entry, size=len(data)), [data])
+            return None if data is None else (entry._replace(size=len(data)), [data])
 
         return read
 

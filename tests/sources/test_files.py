@@ -15,6 +15,7 @@ import pytest
 from resurgam.archive.entry import Entry, Kind
 from resurgam.errors import FileSourceError
 from resurgam.settings import FileTree
+from resurgam.sources.entries import open_regular
 from resurgam.sources.excludes import Excludes
 from resurgam.sources.files import TreeReport, capture_tree, capture_trees
 from tests.operations.namespaces import in_child, mount, needs_mounts
@@ -63,6 +64,33 @@ def test_kinds_contents_and_attributes_in_the_order_of_bytes(tmp_path: Path) -> 
     assert sink[b"files/uploads/b/empty"].mode == 0o750
     assert sink.content[b"files/uploads/b/x"] == b"in b"
     assert (report.files, report.folders, report.symlinks, report.bytes) == (2, 3, 2, 8)
+
+
+def test_reading_leaves_the_time_of_access_alone(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"text")
+    os.link(tmp_path / "b", tmp_path / "c")
+    for name in ("a", "b"):
+        os.utime(
+            tmp_path / name, ns=(5_000_000_000, 7_000_000_000)
+        )  # accessed before it was written: relatime notes it
+    _, sink = capture(tmp_path)
+    assert sink.content[b"files/uploads/a"] == sink.content[b"files/uploads/b"] == b"text"
+    assert [(tmp_path / name).stat().st_atime_ns for name in ("a", "b")] == [5_000_000_000] * 2
+
+
+def test_somebody_else_s_file_is_read_all_the_same() -> None:
+    folder, root = os.open("/etc", os.O_RDONLY), os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        fd, status = open_regular(b"passwd", folder)
+    finally:
+        if root:
+            os.seteuid(0)
+        os.close(folder)
+    assert os.pread(fd, status.st_size, 0) == Path("/etc/passwd").read_bytes()
+    os.close(fd)
 
 
 def test_the_tree_itself_may_be_a_symlink(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Kind(Enum):
@@ -21,9 +21,8 @@ class Kind(Enum):
     FOLDER = b"5"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file, folder or link of a backup.
+class Entry(NamedTuple):
+    """One file, folder or link of a backup: a tuple, because millions of them are made.
 
     `size` is in bytes and 0 for anything but a file; `mtime_ns` counts nanoseconds from 1970 in UTC; `target`
     is a symlink's text as read, or a hard link's earlier path in this backup; `sparse` says that the file had
@@ -43,16 +42,14 @@ class Entry:
     sparse: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What tells that a file is the one that was read before, beside what its entry says."""
 
     ctime_ns: int
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """A file, folder or link that need not be read where it is known already.
 
     `read` answers the entry as it is when it is read, and its bytes, or None if it is gone; once these were used,

@@ -27,7 +27,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from resurgam.archive.entry import Entry, Kind, printable
 from resurgam.archive.names import MAX_PATH, check_path
@@ -131,6 +131,7 @@ class _Staging:
         self._users: dict[str, int | None] = {}
         self._groups: dict[str, int | None] = {}
         self._stack: list[tuple[bytes, int]] = []
+        self._entered: bytes | None = b""  # the path that the stack leads to
         self._folders: dict[bytes, Entry | None] = {}
         self._hardlinks: list[Entry] = []
         self._symlinks: list[Entry] = []
@@ -179,7 +180,10 @@ class _Staging:
 
     def _enter(self, path: bytes) -> int:
         """A descriptor of the folder `path`, made if it is not there; valid until the next call."""
+        if path == self._entered:
+            return self._stack[-1][1] if self._stack else self._root
         parts = path.split(b"/") if path else []
+        self._entered = None  # nowhere yet, should anything fail here
         same = 0
         while same < len(parts) and same < len(self._stack) and self._stack[same][0] == parts[same]:
             same += 1
@@ -196,6 +200,7 @@ class _Staging:
             except OSError as error:
                 raise _clash(error, here) from error
             self._stack.append((parts[depth], fd))
+        self._entered = path
         return fd
 
     def leave(self) -> None:
@@ -350,7 +355,7 @@ class _Staging:
         entry, blocks = outside(target)
         if entry.kind is not Kind.FILE:
             raise HostileError(f"The hard link {printable(path)!r} leads to something that is not a file.")
-        entry = replace(entry, path=path)
+        entry = entry._replace(path=path)
         self._count(entry)
         self._file(path, entry, blocks)
 
@@ -363,9 +368,8 @@ class _Staging:
         except OSError as error:
             raise _clash(error, path) from error
         if self._own:
-            uid, gid = self._owner(entry)
             try:
-                os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+                os.chown(name, *self._owner(entry), dir_fd=folder, follow_symlinks=False)
             except OSError as error:
                 self._owner_refused(error)
         _set_time(name, entry, folder)

@@ -11,7 +11,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.headers import BLOCK, padding
@@ -31,8 +31,7 @@ _SECTIONS = 15
 _FOLDER = Kind.FOLDER.value[0]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedEntry:
+class IndexedEntry(NamedTuple):
     """An entry, where its content begins in the tar stream, and the digest of that content (zeros: no file)."""
 
     entry: Entry
@@ -72,17 +71,17 @@ class Index:
 
     def add_entry(self, entry: Entry, header_blocks: int, digest: bytes = NO_DIGEST) -> int:
         """Append an entry; answers its position, for `set_late`."""
-        self._kinds += entry.kind.value
-        self._flags.append(entry.sparse)
-        self._modes.append(entry.mode & 0o7777)
-        key = (entry.uid, entry.gid, entry.uname, entry.gname)
-        self._owner_ids.append(self._owners.setdefault(key, len(self._owners)))
-        self._mtimes.append(entry.mtime_ns)
-        self._sizes.append(entry.size)
+        path, kind, mode, uid, gid, uname, gname, mtime_ns, size, target, sparse = entry
+        self._kinds += kind._value_
+        self._flags.append(sparse)
+        self._modes.append(mode & 0o7777)
+        self._owner_ids.append(self._owners.setdefault((uid, gid, uname, gname), len(self._owners)))
+        self._mtimes.append(mtime_ns)
+        self._sizes.append(size)
         self._headers.append(header_blocks)
         self._digests += digest
-        self._paths += entry.path + b"\0"
-        self._targets += entry.target + b"\0"
+        self._paths += path + b"\0"
+        self._targets += target + b"\0"
         return len(self._kinds) - 1
 
     def set_late(self, position: int, digest: bytes, size: int | None = None) -> None:
@@ -118,27 +117,28 @@ class Index:
         """All entries in the stream's order, made one at a time; or those from a mark on, which stands at `offset`."""
         owners = list(self._owners)
         first, path_at, target_at = (since.position, since.path, since.target) if since else (0, 0, 0)
-        for i in range(first, len(self._kinds)):
-            flag = self._kinds[i]
-            path_end = self._paths.index(0, path_at)
-            target_end = self._targets.index(0, target_at)
-            uid, gid, uname, gname = owners[self._owner_ids[i]]
+        kinds, flags, modes, owner_ids, mtimes = self._kinds, self._flags, self._modes, self._owner_ids, self._mtimes
+        sizes, headers, digests, paths, targets = self._sizes, self._headers, self._digests, self._paths, self._targets
+        for i in range(first, len(kinds)):
+            path_end, target_end = paths.index(0, path_at), targets.index(0, target_at)
+            uid, gid, uname, gname = owners[owner_ids[i]]
+            size = sizes[i]
             entry = Entry(
-                path=bytes(self._paths[path_at:path_end]),
-                kind=_KIND_OF[flag],
-                mode=self._modes[i],
-                uid=uid,
-                gid=gid,
-                uname=uname,
-                gname=gname,
-                mtime_ns=self._mtimes[i],
-                size=self._sizes[i],
-                target=bytes(self._targets[target_at:target_end]),
-                sparse=bool(self._flags[i] & 1),
+                bytes(paths[path_at:path_end]),
+                _KIND_OF[kinds[i]],
+                modes[i],
+                uid,
+                gid,
+                uname,
+                gname,
+                mtimes[i],
+                size,
+                bytes(targets[target_at:target_end]),
+                flags[i] & 1 == 1,
             )
-            offset += self._headers[i] * BLOCK
-            yield IndexedEntry(entry, offset, bytes(self._digests[i * DIGEST : (i + 1) * DIGEST]))
-            offset += entry.size + padding(entry.size)
+            offset += headers[i] * BLOCK
+            yield IndexedEntry(entry, offset, bytes(digests[i * DIGEST : (i + 1) * DIGEST]))
+            offset += size + padding(size)
             path_at, target_at = path_end + 1, target_end + 1
 
     def sums(self) -> Sums:

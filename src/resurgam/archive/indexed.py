@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain, islice, starmap
 
 from blake3 import blake3
 
@@ -28,6 +28,8 @@ from resurgam.pipeline.workers import ordered_map
 
 _BLOCK = 4 << 20
 _STRETCH = 4096
+# Up to this size a file's bytes are given at once.
+_WHOLE = 1 << 20
 _SECOND = 1_000_000_000
 
 
@@ -62,6 +64,10 @@ class IndexedBackup(ABC):
         Joining them would copy everything once more, while other threads wait.
         """
 
+    def open_contents(self, first: int, last: int) -> list[bytes]:
+        """The same for whoever wants no header: what stands in their places is anything."""
+        return self.open_chunks(first, last)
+
     def entries(self) -> Iterator[Entry]:
         """Every entry below the top folder, by the index alone; names are checked."""
         for indexed in self._indexed():
@@ -81,16 +87,22 @@ class IndexedBackup(ABC):
     def _stretch(self, stretch: list[IndexedEntry]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
         """Entries that lie close to each other, by one run over the chunks between the first and the last."""
         start = stretch[0].offset
-        with closing(self.read(start, max(found.offset + found.entry.size for found in stretch) - start)) as blocks:
+        end = max(found.offset + found.entry.size for found in stretch)
+        with closing(self._read(start, end - start, self.open_contents)) as blocks:
             window = ByteWindow(blocks, start)
-            for indexed in stretch:
-                entry = indexed.entry
+            for entry, offset, digest in stretch:
                 if entry.kind is not Kind.FILE:
                     yield entry, iter(())
                     continue
-                window.skip(indexed.offset - window.position)
+                window.skip(offset - window.position)
+                if entry.size <= _WHOLE:
+                    data = window.take(entry.size)
+                    if blake3(data).digest(DIGEST) != digest:
+                        raise _other_content(entry)
+                    yield entry, iter((data,) if data else ())
+                    continue
                 content = Content(window, entry.size, padded=False)
-                yield entry, _with_digest(entry, content, indexed.digest)
+                yield entry, _with_digest(entry, content, digest)
                 content.finish()
 
     def walk(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
@@ -131,6 +143,11 @@ class IndexedBackup(ABC):
 
         Ends early where the stream ends.
         """
+        return self._read(offset, length, self.open_chunks)
+
+    def _read(
+        self, offset: int, length: int, open_chunks: Callable[[int, int], list[bytes]]
+    ) -> Generator[bytes, None, None]:
         if length <= 0:
             return
         starts = self._chunk_starts
@@ -138,9 +155,9 @@ class IndexedBackup(ABC):
         batches = list(islice(self._batches(offset, offset + length), 2))
         # One batch is not worth a thread.
         pieces = (
-            map(self._open_batch, batches)
+            starmap(open_chunks, batches)
             if len(batches) < 2
-            else ordered_map(self._open_batch, self._batches(offset, offset + length))
+            else ordered_map(lambda batch: open_chunks(*batch), self._batches(offset, offset + length))
         )
         for data in chain.from_iterable(pieces):
             piece = data[skip : skip + length] if skip or len(data) > length else data
@@ -164,17 +181,14 @@ class IndexedBackup(ABC):
             yield first, last
             first = last
 
-    def _open_batch(self, batch: tuple[int, int]) -> list[bytes]:
-        return self.open_chunks(*batch)
-
     def _indexed(self) -> Iterator[IndexedEntry]:
         """What stands below the top folder, by the index. Names are checked when it is read for the first time."""
-        register = None if self._names_checked else NameRegister()
+        register, stream = None if self._names_checked else NameRegister(), self.stream
         for indexed in islice(self.index.entries(), 1, None):
             if register is not None:
                 entry = indexed.entry
                 register.admit(entry)
-                if indexed.offset + entry.size > self.stream or (entry.size and entry.kind is not Kind.FILE):
+                if indexed.offset + entry.size > stream or (entry.size and entry.kind is not Kind.FILE):
                     raise DamagedError("The archive's index places an entry outside the tar stream.")
             yield indexed
         self._names_checked = True
@@ -200,7 +214,11 @@ def _with_digest(entry: Entry, blocks: Iterator[bytes] | Content, digest: bytes)
         hasher.update(block)
         yield block
     if hasher.digest(DIGEST) != digest:
-        raise DamagedError(f"The content of {printable(entry.path)!r} does not have the digest that the index gives.")
+        raise _other_content(entry)
+
+
+def _other_content(entry: Entry) -> DamagedError:
+    return DamagedError(f"The content of {printable(entry.path)!r} does not have the digest that the index gives.")
 
 
 def _same(indexed: IndexedEntry, parsed: Entry) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 
 from resurgam.archive.entry import Entry
 from resurgam.archive.headers import MAX_TIME, MIN_TIME
@@ -25,7 +24,7 @@ def admitted(entry: Entry, before: int) -> Entry:
         raise FileSourceError(f"There are more than {MAX_MEMBERS:,} entries, which no restore would take.")
     if MIN_TIME <= entry.mtime_ns <= MAX_TIME:
         return entry
-    return replace(entry, mtime_ns=max(MIN_TIME, min(entry.mtime_ns, MAX_TIME)))
+    return entry._replace(mtime_ns=max(MIN_TIME, min(entry.mtime_ns, MAX_TIME)))
 
 
 def ends_run(path: bytes) -> bool:

@@ -6,7 +6,7 @@ Used to verify our own archives (their index is compared with what is found here
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.headers import BLOCK, HeaderParser, padding
@@ -21,37 +21,55 @@ class ByteWindow:
 
     def __init__(self, blocks: Iterable[bytes], position: int = 0) -> None:
         self._blocks = iter(blocks)
-        self._view = memoryview(b"")
+        self._block, self._at = b"", 0
         self.position = position
 
     def pieces(self, length: int) -> Iterator[bytes]:
         """The next `length` bytes, in pieces. DamagedError if the stream ends before."""
         while length > 0:
-            if not self._view and not self._more():
-                raise DamagedError(f"The tar stream ends {length:,} bytes too early: the file was cut off.")
-            piece = self._view[:length]
-            self._view = self._view[len(piece) :]
-            self.position += len(piece)
+            piece = self._next(length)
             length -= len(piece)
-            yield bytes(piece)
+            yield piece
 
     def take(self, length: int) -> bytes:
+        """The next `length` bytes at once. DamagedError if the stream ends before."""
+        start = self._at
+        end = start + length
+        if end <= len(self._block):
+            self._at = end
+            self.position += length
+            return self._block[start:end]
         return b"".join(self.pieces(length))
 
     def skip(self, length: int) -> None:
-        for _ in self.pieces(length):
-            pass
+        """Pass over the next `length` bytes. DamagedError if the stream ends before."""
+        self.position += length
+        while length > len(self._block) - self._at:
+            length -= len(self._block) - self._at
+            self._more(length)
+        self._at += length
 
     def rest(self) -> Iterator[bytes]:
         """Everything that is left."""
-        while self._view or self._more():
-            piece, self._view = self._view, memoryview(b"")
-            self.position += len(piece)
-            yield bytes(piece)
+        while self._at < len(self._block) or self._load():
+            yield self._next(len(self._block))
 
-    def _more(self) -> bool:
-        self._view = memoryview(next(self._blocks, b""))
-        return bool(self._view)
+    def _next(self, length: int) -> bytes:
+        """Up to `length` bytes, and one at least."""
+        if self._at == len(self._block):
+            self._more(length)
+        piece = self._block[self._at : self._at + length]
+        self._at += len(piece)
+        self.position += len(piece)
+        return piece
+
+    def _more(self, wanted: int) -> None:
+        if not self._load():
+            raise DamagedError(f"The tar stream ends {wanted:,} bytes too early: the file was cut off.")
+
+    def _load(self) -> bool:
+        self._block, self._at = next(self._blocks, b""), 0
+        return bool(self._block)
 
 
 class Content:
@@ -113,5 +131,5 @@ def walk_tar(blocks: Iterable[bytes], top: bytes) -> Iterator[tuple[Member, Iter
 def _below_top(entry: Entry, top: bytes) -> Entry:
     path = below(entry.path, top)
     if entry.kind is Kind.HARDLINK:
-        return replace(entry, path=path, target=below(entry.target, top))
-    return replace(entry, path=path)
+        return entry._replace(path=path, target=below(entry.target, top))
+    return entry._replace(path=path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -145,7 +145,7 @@ class ArchiveWriter:
         size, digest = self._content(FINE, blocks)
         self._pool.drain()
         self._whole = True
-        entry = replace(entry, size=size)
+        entry = entry._replace(size=size)
         head = build(entry, self._top)
         if len(head) != BLOCK:
             raise ValueError(f"the name {printable(entry.path)} needs more than one header block")

@@ -24,7 +24,7 @@ from resurgam.pipeline.codec import stored_check
 from resurgam.pipeline.deterministic import deflated, plain_member
 from resurgam.pipeline.workers import ordered_map
 from resurgam.repository.manifests import Manifest
-from resurgam.repository.reading import ChunkReader, OpenChunk
+from resurgam.repository.reading import ChunkReader
 from resurgam.repository.records import CHUNK_ID, Record, bodies
 
 
@@ -113,8 +113,11 @@ class RepositoryBackup(IndexedBackup):
         if found is None or found.digest != blake3(self._manifest.metadata).digest(DIGEST):
             raise DamagedError(f"The manifest of {self.name} and its list do not hold the same metadata.")
 
+    def open_contents(self, first: int, last: int) -> list[bytes]:
+        return self._reader().contents(self._wanted(first, last))
+
     def open_chunks(self, first: int, last: int) -> list[bytes]:
-        contents = [chunk.content for chunk in self._chunks(first, last)]
+        contents = self.open_contents(first, last)
         start, end = self._chunk_starts[first], self._chunk_starts[last]
         if next(self._headers(start, end), None) is None:
             return contents
@@ -149,7 +152,7 @@ class RepositoryBackup(IndexedBackup):
 
     def _members(self, batch: tuple[int, int]) -> list[_Member]:
         """The members of some chunks: as they are stored, or made anew with the headers that belong into them."""
-        chunks, start = self._chunks(*batch), self._chunk_starts[batch[0]]
+        chunks, start = self._reader().chunks(self._wanted(*batch)), self._chunk_starts[batch[0]]
         data = bytearray().join(chunk.content for chunk in chunks)
         placed = self._put_headers(data, start)
         members, at, next_header = [], 0, 0
@@ -164,11 +167,9 @@ class RepositoryBackup(IndexedBackup):
             at = end
         return members
 
-    def _chunks(self, first: int, last: int) -> list[OpenChunk]:
+    def _wanted(self, first: int, last: int) -> list[tuple[bytes, int]]:
         lengths, ids = self.index.chunk_lengths, self._chunk_ids
-        return self._reader().chunks(
-            [(bytes(ids[i * CHUNK_ID : (i + 1) * CHUNK_ID]), lengths[i]) for i in range(first, last)]
-        )
+        return [(bytes(ids[i * CHUNK_ID : (i + 1) * CHUNK_ID]), lengths[i]) for i in range(first, last)]
 
     def _put_headers(self, data: bytearray, start: int) -> list[tuple[int, int]]:
         """Write the headers into a stretch of the stream, which has zeros there; answers where they stand in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -21,8 +21,7 @@ _CIPHERS = 256
 _BATCH = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class OpenChunk:
+class OpenChunk(NamedTuple):
     """A chunk's bytes and its gzip member as it is stored."""
 
     content: bytes
@@ -47,8 +46,17 @@ class ChunkReader:
         another thread may add to the index meanwhile."""
         found: list[OpenChunk | None] = [None] * len(wanted)
         for places in _together(self._first_places(wanted)):
-            self._read_together(places, wanted, found)
+            for i, member, content in self._read_together(places, wanted):
+                found[i] = OpenChunk(content, bytes(member))
         return found
+
+    def contents(self, wanted: list[tuple[bytes, int]]) -> list[bytes]:
+        """The chunks' bytes alone: no member is kept any longer than its chunk is being opened."""
+        found: list[bytes | None] = [None] * len(wanted)
+        for places in _together(self._first_places(wanted)):
+            for i, _, content in self._read_together(places, wanted):
+                found[i] = content
+        return [self._anywhere(*wanted[i]).content if content is None else content for i, content in enumerate(found)]
 
     def blocks(self, wanted: Iterable[tuple[bytes, int]]) -> Iterator[bytes]:
         """The chunks' bytes, joined, in blocks of a few MiB."""
@@ -58,10 +66,10 @@ class ChunkReader:
             batch.append(one)
             size += one[1]
             if size >= _BATCH:
-                yield b"".join(chunk.content for chunk in self.chunks(batch))
+                yield b"".join(self.contents(batch))
                 batch, size = [], 0
         if batch:
-            yield b"".join(chunk.content for chunk in self.chunks(batch))
+            yield b"".join(self.contents(batch))
 
     def _first_places(self, wanted: list[tuple[bytes, int]]) -> list[tuple[int, Place]]:
         places = []
@@ -71,8 +79,8 @@ class ChunkReader:
         return places
 
     def _read_together(
-        self, places: list[tuple[int, Place]], wanted: list[tuple[bytes, int]], found: list[OpenChunk | None]
-    ) -> None:
+        self, places: list[tuple[int, Place]], wanted: list[tuple[bytes, int]]
+    ) -> Iterator[tuple[int, memoryview, bytes]]:
         """One read of a stretch of a pack; what does not open there is left to `_anywhere`."""
         first, last = places[0][1], places[-1][1]
         try:
@@ -90,7 +98,7 @@ class ChunkReader:
                 )
             except DamagedError:
                 continue
-            found[i] = OpenChunk(content, bytes(member))
+            yield i, member, content
 
     def _anywhere(self, chunk: bytes, length: int) -> OpenChunk:
         """A chunk that was not where it should be: at any other place, also one that is known since."""
@@ -98,10 +106,8 @@ class ChunkReader:
         places = set(self._index.locate(chunk))
         while True:
             for place in sorted(places - tried):
-                found: list[OpenChunk | None] = [None]
-                self._read_together([(0, place)], [(chunk, length)], found)
-                if found[0] is not None:
-                    return found[0]
+                for _, member, content in self._read_together([(0, place)], [(chunk, length)]):
+                    return OpenChunk(content, bytes(member))
             tried |= places
             self._forget_and_reload()
             places = set(self._index.locate(chunk))

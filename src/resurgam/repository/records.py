@@ -11,6 +11,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from blake3 import blake3
 
@@ -159,28 +160,29 @@ def may_stand(day: int, today: int) -> bool:
     return day <= today < day + READ_AGAIN_DAYS
 
 
+@lru_cache(maxsize=1024)
+def _owners(uname: str, gname: str) -> bytes:
+    return f"{uname}\0{gname}\0".encode(errors="surrogatepass")
+
+
 class Printer:
     """Takes the print of one record, entry by entry. `top`: the length of the backup's name; headers depend on it."""
 
     def __init__(self, names_key: bytes, top: int) -> None:
-        self._hasher = blake3(b"print" + _LENGTH.pack(top), key=names_key)
+        self._key = names_key
+        self._parts = [b"print" + _LENGTH.pack(top)]
         self._settled = True
 
     def add(self, entry: Entry, identity: Identity, read_ns: int) -> None:
         """`read_ns`: the time before the entry is, or would be, read."""
+        path, kind, mode, uid, gid, uname, gname, mtime_ns, size, target, _ = entry
+        ctime_ns, inode = identity
         fixed = _IDENTITY.pack(
-            entry.kind.value,
-            entry.mode,
-            entry.uid & 0xFFFFFFFF,
-            entry.gid & 0xFFFFFFFF,
-            entry.size,
-            entry.mtime_ns & _64,
-            identity.ctime_ns & _64,
-            identity.inode,
+            kind._value_, mode, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF, size, mtime_ns & _64, ctime_ns & _64, inode
         )
-        owners = f"{entry.uname}\0{entry.gname}\0".encode(errors="surrogatepass")
-        self._hasher.update(fixed + b"\0".join((entry.path, entry.target, owners)))
-        if max(entry.mtime_ns, identity.ctime_ns) > read_ns - _SETTLED_NS:
+        self._parts.append(b"%b%b\0%b\0%b" % (fixed, path, target, _owners(uname, gname)))
+        settled = read_ns - _SETTLED_NS
+        if mtime_ns > settled or ctime_ns > settled:
             self._settled = False
 
     def unsettle(self) -> None:
@@ -190,7 +192,7 @@ class Printer:
     @property
     def found(self) -> bytes:
         """The print of what was added, whether or not it may be reused."""
-        return self._hasher.digest(PRINT)
+        return blake3(b"".join(self._parts), key=self._key).digest(PRINT)
 
     @property
     def kept(self) -> bytes:

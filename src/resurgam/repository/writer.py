@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -38,6 +38,7 @@ from resurgam.repository.records import Printer, Record, bodies, day_of, framed
 FINE = Cutting(8 << 10, 32 << 10, 128 << 10, 4 << 20)
 # A run that was offered is held, and its folders are open, until it is known whether it must be read.
 _MOST_IN_RUN = 1024
+_HEAD = bytes(BLOCK)
 
 
 @dataclass(slots=True, eq=False)
@@ -169,15 +170,16 @@ class RepositoryWriter:
         pending = self._begin()
         size = self._content(pending, entry, FINE, blocks)
         self._close(pending)
-        return replace(entry, size=size)
+        return entry._replace(size=size)
 
     def offer(self, offered: Offer) -> None:
         """Append what may be known. It is read when that has turned out, at the latest by `settle`."""
-        offered = replace(offered, entry=self._admit(offered.entry))
-        if self._run is not None or offered.entry.size >= LARGE:
+        entry = self._admit(offered.entry)
+        if entry is not offered.entry:
+            offered = offered._replace(entry=entry)
+        if self._run is not None or entry.size >= LARGE:
             self._end_run()
         self._offers.append(offered)
-        entry = offered.entry
         if entry.size >= LARGE or ends_run(entry.path) or len(self._offers) >= _MOST_IN_RUN:
             self._end_run()
 
@@ -238,21 +240,23 @@ class RepositoryWriter:
     def _settle(self, offers: list[Offer]) -> None:
         """One record for what was offered: the last backup's if nothing changed, or else its files read."""
         printer = Printer(self._packing.names, len(self._top))
-        for offered in offers:
-            printer.add(offered.entry, offered.identity, self._now_ns)
+        for entry, identity, _, _ in offers:
+            printer.add(entry, identity, self._now_ns)
         body = self._known.find(printer.found, self._today)
         if body is not None and self._take_over(body):
             return
         written: list[_Pending] = []
-        for offered in offers:
-            got = offered.read()
+        for offered, _, read, changed in offers:
+            got = read()
             if got is None:
                 printer.unsettle()
                 continue
-            entry = self._admit(got[0])
-            pending = self._add_large(entry, got[1]) if entry.size >= LARGE else self._add_small(entry, got[1])
+            entry, blocks = got
+            if entry is not offered:
+                entry = self._admit(entry)
+            pending = self._add_large(entry, blocks) if entry.size >= LARGE else self._add_small(entry, blocks)
             # Whether a file has holes is known only when it is open.
-            if replace(entry, sparse=False) != replace(offered.entry, sparse=False) or offered.changed():
+            if (entry is not offered and entry._replace(sparse=False) != offered._replace(sparse=False)) or changed():
                 printer.unsettle()
             if not written or written[-1] is not pending:
                 written.append(pending)
@@ -286,8 +290,12 @@ class RepositoryWriter:
         run = self._run = self._run or self._begin()
         digest = blake3(data).digest(DIGEST) if entry.kind is Kind.FILE else NO_DIGEST
         head = self._note(run, entry, digest)
-        self._count(entry.size + padding(entry.size), entry)
-        self._submit(run, self._run_chunker.feed(bytes(head), data, bytes(padding(len(data)))))
+        after = padding(len(data))
+        self._count(len(data) + after, entry)
+        before = _HEAD if head == BLOCK else bytes(head)
+        block = self._run_chunker.feed(before, data, _HEAD[:after]) if data else self._run_chunker.feed(before)
+        if block is not None:
+            self._submit(run, block)
         return run
 
     def _add_large(self, entry: Entry, blocks: Iterable[bytes]) -> _Pending:
@@ -312,7 +320,7 @@ class RepositoryWriter:
             self._submit(pending, chunker.feed(block))
         self._submit(pending, chunker.feed(bytes(padding(size))))
         self._submit(pending, chunker.finish())
-        entry = replace(entry, size=size)
+        entry = entry._replace(size=size)
         self._note(pending, entry, hasher.digest(DIGEST))
         self._count(size + padding(size), entry)
         self._whole = True

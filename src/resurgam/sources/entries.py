@@ -5,7 +5,8 @@ Rules:
   its place meanwhile (a symlink, a FIFO, a device) is neither followed nor waited for;
 - the stream gets exactly as many bytes as the entry announced: a file that shrank is filled up with zeros, one
   that grew is cut, and both are reported as changed;
-- holes are not read; their zeros are supplied.
+- holes are not read; their zeros are supplied;
+- where this user may, a file is read without a new time of access.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from resurgam.archive.entry import Entry, Kind, Offer, printable
 WHOLE_BYTES = 1 << 20
 _ZEROS = bytes(WHOLE_BYTES)
 _NAMES_KEPT = 1000
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# A new time of access is a write to the disk for each file that is read.
+_NO_TRACE = getattr(os, "O_NOATIME", 0)
 
 # The name is still there but something else than the regular file that was listed: a symlink (ELOOP), a socket
 # (ENXIO), a folder on its way (ENOTDIR); ESTALE is NFS's way to say that it is gone.
@@ -84,6 +88,7 @@ class Owners:
     def __init__(self) -> None:
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
+        self._names: dict[tuple[int, int], tuple[str, str]] = {}
 
     def user(self, uid: int) -> str:
         name = self._users.get(uid)
@@ -109,14 +114,17 @@ class Owners:
         self, path: bytes, kind: Kind, status: os.stat_result, target: bytes = b"", sparse: bool = False
     ) -> Entry:
         """The entry of what `status` describes; only a FILE has a size."""
+        uid, gid = status.st_uid, status.st_gid
+        names = self._names.get((uid, gid))
+        if names is None:
+            names = self._names[uid, gid] = (self.user(uid), self.group(gid))
         return Entry(
             path,
             kind,
             status.st_mode & 0o7777,
-            status.st_uid,
-            status.st_gid,
-            self.user(status.st_uid),
-            self.group(status.st_gid),
+            uid,
+            gid,
+            *names,
             status.st_mtime_ns,
             status.st_size if kind is Kind.FILE else 0,
             target,
@@ -129,7 +137,12 @@ def open_regular(name: bytes, folder_fd: int | None) -> tuple[int, os.stat_resul
 
     Raises OSError; with ENOENT also where something else stands there now.
     """
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
+    try:
+        fd = os.open(name, _READING | _NO_TRACE, dir_fd=folder_fd)
+    except PermissionError as error:
+        if error.errno != errno.EPERM:  # somebody else's file, which this user may read all the same
+            raise
+        fd = os.open(name, _READING, dir_fd=folder_fd)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):

@@ -64,6 +64,11 @@ class Matcher:
         self._folders = identities(excludes.own_folders)
         self._secrets = identities(excludes.secrets)
 
+    @property
+    def only_hidden(self) -> bool:
+        """Whether nothing but hidden names (ours) can be left out for its name: there are no patterns."""
+        return self._plain
+
     def name_excluded(self, name: str, path: str, folder: bool) -> bool:
         """Whether `name`, at `path` below `files/`, is left out for its name."""
         if name[0] == "." and (name.startswith(OWN_PREFIX) or name.endswith(".partial")):

@@ -18,11 +18,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resurgam.archive.entry import Entry, Identity, Kind, Offer, name_text, printable
-from resurgam.archive.names import check_path
+from resurgam.archive.names import MAX_PART, check_path
 from resurgam.errors import FileSourceError, HostileError
 from resurgam.settings import FileTree
 from resurgam.sources.entries import (
@@ -40,9 +41,12 @@ from resurgam.sources.entries import (
     open_regular,
 )
 from resurgam.sources.excludes import Excludes, Matcher
-from resurgam.sources.later import FOLDER_FLAGS, LaterFile, Told, TreeFolders
+from resurgam.sources.later import FOLDER_FLAGS, LaterFile, Reading, Told, TreeFolders
 
 _MAX_FAILURES = 20
+_TOLD_BYTES = 1 << 20  # progress is told when so much has come together, not of each small file
+_ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+_DOT = ord(".")
 _OTHER_KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",
@@ -133,8 +137,9 @@ class _Walk:
         self._levels: list[_Level] = []
         self._first: dict[tuple[int, int], tuple[bytes, int, int]] = {}
         self._failures: list[str] = []
-        self._counts = dict.fromkeys(Kind, 0)
-        self._bytes = 0
+        self._files = self._folder_count = self._symlinks = self._hardlinks = self._bytes = 0
+        self._untold = 0
+        self._no_patterns = matcher.only_hidden
         self._skipped, self._excluded, self._vanished, self._changed = (NameList() for _ in range(4))
         self._warnings: list[str] = []
         self._told = Told(
@@ -151,9 +156,11 @@ class _Walk:
                     "Keep BACKUP_DIR out of BACKUP_FILE_TREES.",
                 )
             self._folders = TreeFolders(fd, self._top)
+            self._reading = Reading(self._folders, self._owners, self._told)
             try:
                 self._walk(fd)
                 self._sink.settle()
+                self._progress(self._untold)
             finally:
                 self._folders.close()
         finally:
@@ -164,10 +171,10 @@ class _Walk:
         return TreeReport(
             self._tree.name,
             True,
-            self._counts[Kind.FILE],
-            self._counts[Kind.FOLDER],
-            self._counts[Kind.SYMLINK],
-            self._counts[Kind.HARDLINK],
+            self._files,
+            self._folder_count,
+            self._symlinks,
+            self._hardlinks,
             self._bytes,
             self._skipped.frozen(),
             self._excluded.frozen(),
@@ -200,11 +207,15 @@ class _Walk:
     def _visit(self, level: _Level, listed: bytes) -> None:
         name, kind = listed[:-2], listed[-1:]
         path = level.path + b"/" + name
-        if self._matcher.name_excluded(name_text(name), name_text(path[6:]), kind == b"d"):
+        if (name[0] == _DOT or not self._no_patterns) and self._matcher.name_excluded(
+            name_text(name), name_text(path[6:]), kind == b"d"
+        ):
             self._excluded.add(path)
             return
         try:
-            check_path(path)
+            # A shorter one, made of names that a file system has given, has nothing that is refused.
+            if len(path) > MAX_PART:
+                check_path(path)
         except HostileError:
             # Refused by every restore, so it must not look as if it were saved.
             self._failed(path, "its path is longer or deeper than a restore accepts (4096 bytes, 200 folders)")
@@ -255,8 +266,9 @@ class _Walk:
             return
         entry = self._owners.entry(path, Kind.FILE, status)
         identity = Identity(status.st_ctime_ns, status.st_ino)
-        later = LaterFile(entry, identity, self._folders, self._owners, self._told)
-        self._count(entry)
+        later = LaterFile(entry, identity, self._reading)
+        self._files += 1
+        self._sized(entry.size)
         self._sink.offer(Offer(entry, identity, later.read, later.changed))
 
     def _file_of_many_names(self, folder_fd: int, name: bytes, path: bytes) -> None:
@@ -316,13 +328,26 @@ class _Walk:
             self._sink.offer(Offer(entry, identity, lambda: (entry, ()), lambda: False))
 
     def _count(self, entry: Entry) -> None:
-        self._counts[entry.kind] += 1
-        self._bytes += entry.size
-        self._progress(entry.size)
+        if entry.kind is Kind.FOLDER:
+            self._folder_count += 1
+        elif entry.kind is Kind.SYMLINK:
+            self._symlinks += 1
+        elif entry.kind is Kind.HARDLINK:
+            self._hardlinks += 1
+        else:
+            self._files += 1
+        self._sized(entry.size)
+
+    def _sized(self, size: int) -> None:
+        self._bytes += size
+        self._untold += size
+        if self._untold >= _TOLD_BYTES:
+            self._progress(self._untold)
+            self._untold = 0
 
     def _gone(self, entry: Entry) -> None:
-        """It was counted when it was seen."""
-        self._counts[entry.kind] -= 1
+        """A file; it was counted when it was seen."""
+        self._files -= 1
         self._bytes -= entry.size
         self._vanished.add(entry.path)
 
@@ -351,14 +376,14 @@ def _listed(fd: int) -> list[bytes]:
     names = []
     with os.scandir(fd) as found:
         for item in found:
-            if item.is_symlink():
-                kind = b"\0l"
+            if item.is_file(follow_symlinks=False):
+                kind = b"\0f"
             elif item.is_dir(follow_symlinks=False):
                 kind = b"\0d"
-            elif item.is_file(follow_symlinks=False):
-                kind = b"\0f"
+            elif item.is_symlink():
+                kind = b"\0l"
             else:
                 kind = b"\0o"
-            names.append(os.fsencode(item.name) + kind)
+            names.append(item.name.encode(*_ENCODING) + kind)
     names.sort(reverse=True)
     return names

@@ -62,38 +62,49 @@ class Told:
     secret: Callable[[bytes, bytes, os.stat_result], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reading of any file of a tree needs."""
+
+    folders: TreeFolders
+    owners: Owners
+    told: Told
+
+
 class LaterFile:
     """One regular file, offered as `entry`, which was `identity` then."""
 
-    def __init__(self, entry: Entry, identity: Identity, folders: TreeFolders, owners: Owners, told: Told) -> None:
-        self._entry, self._identity = entry, identity
-        self._folders, self._owners, self._told = folders, owners, told
+    __slots__ = ("_changed", "_entry", "_identity", "_reading")
+
+    def __init__(self, entry: Entry, identity: Identity, reading: Reading) -> None:
+        self._entry, self._identity, self._reading = entry, identity, reading
         self._changed = False
 
     def read(self) -> tuple[Entry, Iterable[bytes]] | None:
         """Entry and bytes as they are now; None if it is gone, or anything failed."""
-        path = self._entry.path
+        path, told = self._entry.path, self._reading.told
         folder, _, name = path.rpartition(b"/")
         try:
-            fd, status = open_regular(name, self._folders.open(folder))
+            fd, status = open_regular(name, self._reading.folders.open(folder))
         except OSError as error:
             if error.errno in GONE:
-                self._told.gone(self._entry)
+                told.gone(self._entry)
             else:
-                self._told.failed(path, error.strerror)
+                told.failed(path, error.strerror)
             return None
-        if self._told.stopped():  # opened all the same: whatever can't be read is to be named
+        if told.stopped():  # opened all the same: whatever can't be read is to be named
             os.close(fd)
             return None
         content = Content(fd, status, has_holes(fd, status))
-        entry = self._owners.entry(path, Kind.FILE, status, sparse=content.sparse)
-        if self._told.secret(name, path, status):
+        entry = self._seen(status, content.sparse)
+        if told.secret(name, path, status):
             os.close(fd)
-            self._told.gone(self._entry)
+            told.gone(self._entry)
             return None
         # Another file of the same size and times: its bytes must never stand for the one that may come back.
-        self._changed = Identity(status.st_ctime_ns, status.st_ino) != self._identity
-        self._told.grown(entry.size - self._entry.size)
+        self._changed = (status.st_ctime_ns, status.st_ino) != self._identity
+        if entry.size != self._entry.size:
+            told.grown(entry.size - self._entry.size)
         if entry.size > WHOLE_BYTES:
             return entry, self._blocks(fd, content)
         try:
@@ -107,6 +118,14 @@ class LaterFile:
         """Whether what was read is not the file that was offered, or was altered meanwhile, or could not be read."""
         return self._changed
 
+    def _seen(self, status: os.stat_result, sparse: bool) -> Entry:
+        """The entry as the file is now: mostly the one that was offered."""
+        entry = self._entry
+        now = (status.st_size, status.st_mtime_ns, status.st_mode & 0o7777, status.st_uid, status.st_gid)
+        if not sparse and now == (entry.size, entry.mtime_ns, entry.mode, entry.uid, entry.gid):
+            return entry
+        return self._reading.owners.entry(entry.path, Kind.FILE, status, sparse=sparse)
+
     def _blocks(self, fd: int, content: Content) -> Iterator[bytes]:
         try:
             yield from content.blocks()
@@ -117,7 +136,7 @@ class LaterFile:
     def _settle(self, content: Content) -> None:
         if content.error is not None:
             self._changed = True
-            self._told.failed(self._entry.path, content.error.strerror)
+            self._reading.told.failed(self._entry.path, content.error.strerror)
         elif content.changed():
             self._changed = True
-            self._told.changed(self._entry.path)
+            self._reading.told.changed(self._entry.path)
