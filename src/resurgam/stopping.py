@@ -77,7 +77,7 @@ class StopSignals:
 def undisturbed() -> Iterator[None]:
     """A stretch within which no Stopped is raised; one that was due comes at its end.
 
-    SQLAlchemy is torn by an exception out of nowhere (observed: a closed connection, a failing assertion).
+    For what is written by several steps that belong together, such as a transaction of the state and how a job ended.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python runs signal handlers in the main thread only

@@ -14,11 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from resurgam.catalog import state_file
-from resurgam.catalog.models import STATE, STATE_VERSION
 from resurgam.catalog.state import JournalStep, State
 from resurgam.errors import StateError
 from resurgam.stopping import Stopped, StopSignals, unwind_main_thread
@@ -327,17 +324,15 @@ def test_a_full_disk_is_reported_and_what_was_there_stays(path: Path) -> None:
         assert "b1" in state.pinned()
 
 
-def test_the_migrations_make_what_the_models_say(path: Path) -> None:
-    with State.open(path) as state, state._access.database.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), STATE) == []
-        assert state._access.database.pragma("user_version") == STATE_VERSION
+def test_what_was_written_waits_for_the_disk(path: Path) -> None:
+    with State.open(path) as state:
         assert state._access.database.pragma("synchronous") == 2
 
 
-def test_opening_a_current_state_does_not_import_alembic(path: Path) -> None:
-    State.open(path).close()
-    process = run_script("assert 'alembic' not in sys.modules", path)
-    assert process.wait(30) == 0
+def test_only_a_migration_imports_sqlalchemy(path: Path) -> None:
+    for _ in ("created", "opened"):
+        process = run_script("assert not {'alembic', 'sqlalchemy'} & set(sys.modules)", path)
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["our signals", "Python's own Ctrl-C"])
@@ -356,8 +351,7 @@ def test_a_signal_within_a_statement_keeps_the_file_usable(path: Path, ours: boo
                 ending = threading.Timer(0.01 + number * 0.0007, unwind_main_thread if ours else interrupt_main)
                 ending.start()
                 until = time.monotonic() + 20
-                # Python's own may come within SQLAlchemy, which then fails in ways of its own.
-                with pytest.raises(Stopped if ours else (KeyboardInterrupt, AssertionError, StateError)):
+                with pytest.raises(Stopped if ours else KeyboardInterrupt):
                     while time.monotonic() < until:
                         state.jobs.say(job, "INFO", "x")
                 ending.join()

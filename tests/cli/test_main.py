@@ -228,6 +228,16 @@ def test_the_version_help_and_completion_need_no_settings(backed_up: Scene) -> N
     assert name in done.out
 
 
+def test_no_command_imports_sqlalchemy_or_alembic(scene: Scene) -> None:
+    """They take longer to import than the rest of a short command; only a migration needs them."""
+    for command in ("backup", "list", "health", "prune", "doctor", "verify --all --full", "audit list", "token list"):
+        done = scene.run(*command.split(), PYTHONPROFILEIMPORTTIME="1")
+        times = [line.split("|") for line in done.err.splitlines() if line.startswith("import time:")]
+        imported = {name.strip().partition(".")[0] for _, _, name in times}
+        assert done.code in (0, 3) and "sqlite3" in imported, done
+        assert not {"sqlalchemy", "alembic"} & imported, command
+
+
 def test_a_reader_that_goes_away_does_not_matter(backed_up: Scene) -> None:
     done = backed_up.execute(["sh", "-c", f"{' '.join(RESURGAM)} list | true"], backed_up.environment())
     assert (done.code, done.err) == (0, "")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from resurgam.catalog.catalog import BackupRecord
-from resurgam.catalog.models import to_us
+from resurgam.catalog.moments import to_us
 from resurgam.errors import StorageError
 from resurgam.operations import health
 from resurgam.operations.health import Folders, Looked, gather_health

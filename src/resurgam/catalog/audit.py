@@ -16,19 +16,16 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import func, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
-
 from resurgam.catalog.audit_chain import FIRST, AuditCheck, ChainCheck, Head, digest_of
 from resurgam.catalog.jobs import Origin
-from resurgam.catalog.models import audit as table
-from resurgam.catalog.models import audit_head, from_us
+from resurgam.catalog.moments import from_us
 from resurgam.catalog.roles import Role
 from resurgam.catalog.state_access import Access, as_text
 from resurgam.errors import (
@@ -90,6 +87,16 @@ def local_actor() -> Actor:
     return Actor(name, "admin", "cli")
 
 
+_ADD = """
+    INSERT INTO audit (id, at_us, actor, role, origin, action, target, outcome, details, previous, digest)
+    VALUES (:id, :at_us, :actor, :role, :origin, :action, :target, :outcome, :details, :previous, :digest)
+"""
+_PUT_HEAD = """
+    INSERT INTO audit_head (only, id, digest) VALUES (1, :id, :digest)
+    ON CONFLICT (only) DO UPDATE SET id = :id, digest = :digest
+"""
+
+
 class AuditLog:
     """The audit log of a state."""
 
@@ -118,16 +125,14 @@ class AuditLog:
         }
         with self._access.write() as connection:
             head, sequence = _head(connection), _sequence(connection)
-            newest = connection.execute(select(func.max(table.c.id))).scalar() or 0
+            newest = connection.execute("SELECT max(id) FROM audit").fetchone()[0] or 0
             entry["id"] = max(head.id if head else 0, sequence, newest) + 1
             # Under the lock, so that moments are in the entries' order as long as the clock is.
             entry["at_us"] = self._access.now_us()
             entry["previous"] = head.digest if head else FIRST
             entry["digest"] = digest_of(entry)
-            connection.execute(insert(table).values(**entry))
-            last = {"id": entry["id"], "digest": entry["digest"]}
-            statement = upsert(audit_head).values(only=1, **last)
-            connection.execute(statement.on_conflict_do_update(index_elements=["only"], set_=last))
+            connection.execute(_ADD, entry)
+            connection.execute(_PUT_HEAD, entry)
         return int(entry["id"])
 
     @contextmanager
@@ -151,11 +156,10 @@ class AuditLog:
 
     def page(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
         """The latest entries, newest first; those older than the entry `before`, if given."""
-        query = select(table).order_by(table.c.id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(table.c.id < before)
+        older = "true" if before is None else "id < :before"
+        query = f"SELECT * FROM audit WHERE {older} ORDER BY id DESC LIMIT :limit"
         with self._access.read() as connection:
-            return tuple(_entry(row) for row in connection.execute(query).all())
+            return tuple(_entry(row) for row in connection.execute(query, {"before": before, "limit": limit}))
 
     def last(self) -> Head | None:
         """The last entry's number and digest, as the head notes them; None before the first."""
@@ -166,19 +170,19 @@ class AuditLog:
         """Read all of it and say what was edited, deleted, reordered or inserted."""
         check = ChainCheck()
         with self._access.read() as connection:
-            for row in connection.execute(select(table).order_by(table.c.id)).mappings():
-                check.see(row)
+            for row in connection.execute("SELECT * FROM audit ORDER BY id"):
+                check.see(dict(row))
             return check.result(_head(connection), _sequence(connection))
 
 
-def _head(connection: Any) -> Head | None:
-    row = connection.execute(select(audit_head).where(audit_head.c.only == 1)).first()
-    return None if row is None else Head(row.id, row.digest)
+def _head(connection: sqlite3.Connection) -> Head | None:
+    row = connection.execute("SELECT id, digest FROM audit_head WHERE only = 1").fetchone()
+    return None if row is None else Head(row["id"], row["digest"])
 
 
-def _sequence(connection: Any) -> int:
-    row = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").first()
-    return int(row[0]) if row is not None else 0
+def _sequence(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
+    return int(row["seq"]) if row is not None else 0
 
 
 def _cut(text: str) -> str:
@@ -201,13 +205,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _entry(row: Any) -> AuditEntry:
+def _entry(row: sqlite3.Row) -> AuditEntry:
     """An entry as it is now: `verify` says whether it was edited, and the log must still be readable if it was."""
     try:
-        at, details = from_us(row.at_us), json.loads(row.details)
+        at, details = from_us(row["at_us"]), json.loads(row["details"])
     except (ValueError, TypeError, OverflowError):
         at, details = from_us(0), {}
-    texts = {
-        name: str(getattr(row, name)) for name in ("actor", "role", "origin", "action", "target", "outcome", "digest")
-    }
-    return AuditEntry(id=row.id, at=at, details=details if isinstance(details, dict) else {}, **texts)
+    texts = {name: str(row[name]) for name in ("actor", "role", "origin", "action", "target", "outcome", "digest")}
+    return AuditEntry(id=row["id"], at=at, details=details if isinstance(details, dict) else {}, **texts)

@@ -5,7 +5,7 @@ Rules:
   next `refresh` describes every backup again.
 - It never stands in the way of listing: where it can not be written (a folder for reading only, a full disk, a user
   who may only read), it goes on in memory.
-- It is never migrated; `models.CATALOG_VERSION` says when to throw away. So no command that lists imports Alembic.
+- It is never migrated; `schema.CATALOG_VERSION` says when to throw away.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import bindparam, delete, func, insert, select
-from sqlalchemy.exc import DBAPIError
-
 from resurgam.catalog.facts import LARGEST_SEQUENCE, facts_of
-from resurgam.catalog.models import CATALOG, CATALOG_ID, CATALOG_VERSION, copies, descriptions, from_us
+from resurgam.catalog.moments import from_us
+from resurgam.catalog.schema import CATALOG, CATALOG_ID, CATALOG_VERSION
 from resurgam.catalog.sealed_place import placed
 from resurgam.catalog.sqlite import Database, Fault, fault_of
 from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type
@@ -102,6 +100,16 @@ class BackupRecord:
         return tuple(copy.location for copy in self.copies)
 
 
+_ADD_COPY = """
+    INSERT INTO copies (
+        name, location, size, mtime_ns, inode, condition, problem, sequence, taken_us, database_size, form
+    ) VALUES (
+        :name, :location, :size, :mtime_ns, :inode, :condition, :problem, :sequence, :taken_us, :database_size, :form
+    )
+"""
+_ADD_DESCRIPTION = "INSERT INTO descriptions (name, location, metadata) VALUES (?, ?, ?)"
+
+
 class Catalog:
     """The open catalog. Any thread may use it; other processes may have the same file open."""
 
@@ -115,7 +123,7 @@ class Catalog:
         for attempt in (1, 2):
             try:
                 database = _open_file(path)
-            except (sqlite3.Error, DBAPIError) as error:
+            except sqlite3.Error as error:
                 if attempt == 1 and fault_of(error) is Fault.CORRUPT and _throw_away(path):
                     continue
             except (OSError, _NotOurs):
@@ -176,9 +184,8 @@ class Catalog:
 
     def learn(self, location: str, name: str, description: Description) -> None:
         """Take what was found out about a file that is known already and did not change since."""
-        c = copies.c
-        query = select(c.size, c.mtime_ns, c.inode, c.form).where(c.location == location, c.name == name)
-        for row in self._retrying(lambda database: _all(database, query)):
+        query = "SELECT size, mtime_ns, inode, form FROM copies WHERE location = ? AND name = ?"
+        for row in self._retrying(lambda database: _all(database, query, location, name)):
             self._store(location, [(StoredFile(location, name, *row), description)])
 
     def backups(self) -> list[BackupRecord]:
@@ -203,8 +210,8 @@ class Catalog:
         record = self.get(name)
         if record is None:
             return None
-        query = select(descriptions.c.location, descriptions.c.metadata).where(descriptions.c.name == name)
-        texts = dict(self._retrying(lambda database: _all(database, query)))
+        query = "SELECT location, metadata FROM descriptions WHERE name = ?"
+        texts = dict(self._retrying(lambda database: _all(database, query, name)))
         for location in record.locations:
             if location in texts:
                 loaded: dict[str, Any] = json.loads(texts[location])
@@ -213,7 +220,7 @@ class Catalog:
 
     def next_sequence(self) -> int:
         """One more than the highest sequence number of any copy anywhere, 1 if there is none."""
-        rows = self._retrying(lambda database: _all(database, select(func.max(copies.c.sequence))))
+        rows = self._retrying(lambda database: _all(database, "SELECT max(sequence) FROM copies"))
         return min(int(rows[0][0] or 0) + 1, LARGEST_SEQUENCE)
 
     def forget(self, location: str, *names: str) -> None:
@@ -222,7 +229,7 @@ class Catalog:
 
     def _store(self, location: str, described: list[tuple[StoredFile, Description]], gone: Iterable[str] = ()) -> None:
         replaced = [file.name for file, _ in described]
-        names = [{"at": location, "named": name} for name in {*replaced, *gone} if _encodable(name)]
+        names = [(location, name) for name in {*replaced, *gone} if _encodable(name)]
         if not names:
             return
         rows, texts = [], []
@@ -245,17 +252,14 @@ class Catalog:
             )
             if description.metadata is not None:
                 text = json.dumps(dict(description.metadata))
-                texts.append({"name": file.name, "location": location, "metadata": text})
+                texts.append((file.name, location, text))
 
         def write(database: Database) -> None:
             with database.write() as connection:
-                for table in (copies, descriptions):
-                    old = (table.c.location == bindparam("at")) & (table.c.name == bindparam("named"))
-                    connection.execute(delete(table).where(old), names)
-                if rows:
-                    connection.execute(insert(copies), rows)
-                if texts:
-                    connection.execute(insert(descriptions), texts)
+                connection.executemany("DELETE FROM copies WHERE location = ? AND name = ?", names)
+                connection.executemany("DELETE FROM descriptions WHERE location = ? AND name = ?", names)
+                connection.executemany(_ADD_COPY, rows)
+                connection.executemany(_ADD_DESCRIPTION, texts)
 
         self._retrying(write)
 
@@ -263,7 +267,7 @@ class Catalog:
         """Do it; where the file can not be written, go on in memory; where it is corrupt, throw it away and say so."""
         try:
             return act(self._database)
-        except DBAPIError as error:
+        except sqlite3.Error as error:
             fault = fault_of(error)
             if self._path is None or fault is Fault.OTHER:
                 raise
@@ -314,9 +318,10 @@ def _create(database: Database) -> None:
     with database.write() as connection:
         # Another process may have done it while we waited for the lock.
         if database.pragma("user_version") == 0 and database.tables() == 0:
-            CATALOG.create_all(connection, checkfirst=False)
-            connection.exec_driver_sql(f"PRAGMA application_id = {CATALOG_ID}")
-            connection.exec_driver_sql(f"PRAGMA user_version = {CATALOG_VERSION}")
+            for statement in CATALOG:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {CATALOG_ID}")
+            connection.execute(f"PRAGMA user_version = {CATALOG_VERSION}")
 
 
 def _throw_away(path: Path) -> bool:
@@ -346,22 +351,21 @@ def _new_memory() -> Database:
     return database
 
 
-def _all(database: Database, query: Any) -> list[Any]:
+def _all(database: Database, query: str, *values: str) -> list[Any]:
     with database.read() as connection:
-        return list(connection.execute(query).all())
+        return connection.execute(query, values).fetchall()
 
 
 def _known(database: Database, location: str) -> dict[str, tuple[int, int, int]]:
-    query = select(copies.c.name, copies.c.size, copies.c.mtime_ns, copies.c.inode).where(copies.c.location == location)
-    return {name: (size, mtime_ns, inode) for name, size, mtime_ns, inode in _all(database, query)}
+    query = "SELECT name, size, mtime_ns, inode FROM copies WHERE location = ?"
+    return {name: (size, mtime_ns, inode) for name, size, mtime_ns, inode in _all(database, query, location)}
 
 
 def _rows(database: Database, name: str | None) -> list[Any]:
     """(name, location, size, condition, problem, sequence, taken_us, database_size, form) of every copy, or of one
     name's."""
-    c = copies.c
-    query = select(c.name, c.location, c.size, c.condition, c.problem, c.sequence, c.taken_us, c.database_size, c.form)
-    return _all(database, query if name is None else query.where(c.name == name))
+    query = "SELECT name, location, size, condition, problem, sequence, taken_us, database_size, form FROM copies"
+    return _all(database, query) if name is None else _all(database, f"{query} WHERE name = ?", name)
 
 
 def _best_first(group: list[Any]) -> list[Any]:

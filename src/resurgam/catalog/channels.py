@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert as upsert
-
-from resurgam.catalog.models import channels as table
-from resurgam.catalog.models import from_us
+from resurgam.catalog.moments import from_us
 from resurgam.catalog.state_access import Access, as_text
 
 
@@ -25,6 +20,16 @@ class ChannelRecord:
     problem: str
 
 
+_ARRIVED = """
+    INSERT INTO channels (id, label, ok_us, problem) VALUES (:id, :label, :now, :problem)
+    ON CONFLICT (id) DO UPDATE SET label = :label, ok_us = :now, problem = :problem
+"""
+_FAILED = """
+    INSERT INTO channels (id, label, failed_us, problem) VALUES (:id, :label, :now, :problem)
+    ON CONFLICT (id) DO UPDATE SET label = :label, failed_us = :now, problem = :problem
+"""
+
+
 class Channels:
     """The channels of one state. Every method raises StateError where the file can not be read or written."""
 
@@ -33,18 +38,18 @@ class Channels:
 
     def note(self, channel: str, label: str, problem: str = "") -> None:
         """A message to that channel arrived, or did not for that reason. `channel` and `label` hold no secret."""
-        told: dict[str, Any] = {"label": label, "problem": as_text(problem)}
-        told["failed_us" if problem else "ok_us"] = self._access.now_us()
+        told = {"id": channel, "label": label, "problem": as_text(problem), "now": self._access.now_us()}
         with self._access.write() as connection:
-            row = upsert(table).values(id=channel, **told)
-            connection.execute(row.on_conflict_do_update(index_elements=[table.c.id], set_=told))
+            connection.execute(_FAILED if problem else _ARRIVED, told)
 
     def all(self) -> tuple[ChannelRecord, ...]:
         """Every channel that was ever used, also those that are set no longer."""
+        query = "SELECT id, label, ok_us, failed_us, problem FROM channels ORDER BY id"
         with self._access.read() as connection:
-            rows = connection.execute(select(table).order_by(table.c.id)).all()
+            rows = connection.execute(query).fetchall()
         return tuple(
-            ChannelRecord(row.id, row.label, _moment(row.ok_us), _moment(row.failed_us), row.problem) for row in rows
+            ChannelRecord(channel, label, _moment(ok_us), _moment(failed_us), problem)
+            for channel, label, ok_us, failed_us, problem in rows
         )
 
 

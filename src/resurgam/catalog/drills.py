@@ -9,15 +9,13 @@ Rules:
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import insert, select, update
-
-from resurgam.catalog.models import drills as table
-from resurgam.catalog.models import from_us, to_us
+from resurgam.catalog.moments import from_us, to_us
 from resurgam.catalog.state_access import Access, as_json
 
 DrillOutcome = Literal["passed", "failed", "error", "died"]
@@ -43,6 +41,18 @@ class Drill:
     scratch: dict[str, Any] | None
 
 
+_BEGIN = """
+    INSERT INTO drills (backup, process, started_us, report, digest, scratch)
+    VALUES (:backup, :process, :started_us, '{}', '', :scratch)
+"""
+_END = """
+    UPDATE drills
+    SET outcome = :outcome, finished_us = :finished_us, report = :report, digest = :digest,
+        rto_us = :rto_us, rpo_us = :rpo_us
+    WHERE id = :id AND outcome IS NULL
+"""
+
+
 class Drills:
     """The drills of one state. Every method raises StateError where the file can not be read or written."""
 
@@ -55,17 +65,15 @@ class Drills:
             "backup": backup,
             "process": self._access.alive.mark(),
             "started_us": self._access.now_us(),
-            "report": "{}",
-            "digest": "",
             "scratch": as_json(scratch),
         }
         with self._access.write() as connection:
-            return int(connection.execute(insert(table).values(**row)).inserted_primary_key[0])
+            return int(connection.execute(_BEGIN, row).lastrowid or 0)
 
     def cleaned(self, drill: int) -> None:
         """What it had made is gone."""
         with self._access.write() as connection:
-            connection.execute(update(table).where(table.c.id == drill).values(scratch=None))
+            connection.execute("UPDATE drills SET scratch = NULL WHERE id = ?", (drill,))
 
     def end(
         self,
@@ -80,6 +88,7 @@ class Drills:
     ) -> None:
         """How it ended; later calls for the same drill change nothing."""
         row = {
+            "id": drill,
             "outcome": outcome,
             "finished_us": self._access.now_us() if finished_at is None else to_us(finished_at),
             "report": as_json(report),
@@ -88,46 +97,45 @@ class Drills:
             "rpo_us": None if rpo is None else round(rpo * 1e6),
         }
         with self._access.write() as connection:
-            connection.execute(update(table).where((table.c.id == drill) & table.c.outcome.is_(None)).values(**row))
+            connection.execute(_END, row)
 
     def dead(self) -> tuple[Drill, ...]:
         """The drills whose process is gone, and which have not ended or have something to be removed."""
-        query = select(table).where(table.c.outcome.is_(None) | table.c.scratch.is_not(None)).order_by(table.c.id)
+        query = "SELECT * FROM drills WHERE outcome IS NULL OR scratch IS NOT NULL ORDER BY id"
         with self._access.read() as connection:
-            rows = connection.execute(query).all()
-        return tuple(_drill(row) for row in rows if not self._access.alive.is_alive(row.process))
+            rows = connection.execute(query).fetchall()
+        return tuple(_drill(row) for row in rows if not self._access.alive.is_alive(row["process"]))
 
     def last(self) -> Drill | None:
         """The latest drill that came to a result; one that died has none."""
-        query = select(table).where(table.c.outcome.in_(("passed", "failed", "error")))
+        query = "SELECT * FROM drills WHERE outcome IN ('passed', 'failed', 'error') ORDER BY id DESC LIMIT 1"
         with self._access.read() as connection:
-            row = connection.execute(query.order_by(table.c.id.desc()).limit(1)).first()
+            row = connection.execute(query).fetchone()
         return None if row is None else _drill(row)
 
     def between(self, since: datetime, until: datetime) -> tuple[Drill, ...]:
         """The drills that were begun from `since` on and before `until` and have ended, oldest first."""
-        begun = (table.c.started_us >= to_us(since)) & (table.c.started_us < to_us(until))
-        query = select(table).where(begun & table.c.outcome.is_not(None)).order_by(table.c.id)
+        query = "SELECT * FROM drills WHERE started_us >= ? AND started_us < ? AND outcome IS NOT NULL ORDER BY id"
         with self._access.read() as connection:
-            return tuple(_drill(row) for row in connection.execute(query).all())
+            return tuple(_drill(row) for row in connection.execute(query, (to_us(since), to_us(until))))
 
     def verdicts(self) -> dict[str, DrillOutcome]:
         """What the latest drill that passed or failed said of each backup."""
-        query = select(table.c.backup, table.c.outcome).where(table.c.outcome.in_(("passed", "failed")))
+        query = "SELECT backup, outcome FROM drills WHERE outcome IN ('passed', 'failed') ORDER BY id"
         with self._access.read() as connection:
-            return {str(name): outcome for name, outcome in connection.execute(query.order_by(table.c.id))}
+            return {str(name): outcome for name, outcome in connection.execute(query)}
 
 
-def _drill(row: Any) -> Drill:
+def _drill(row: sqlite3.Row) -> Drill:
     return Drill(
-        id=row.id,
-        backup=row.backup,
-        started_at=from_us(row.started_us),
-        finished_at=None if row.finished_us is None else from_us(row.finished_us),
-        outcome=row.outcome,
-        rto=None if row.rto_us is None else row.rto_us / 1e6,
-        rpo=None if row.rpo_us is None else row.rpo_us / 1e6,
-        report=json.loads(row.report),
-        digest=row.digest,
-        scratch=None if row.scratch is None else json.loads(row.scratch),
+        id=row["id"],
+        backup=row["backup"],
+        started_at=from_us(row["started_us"]),
+        finished_at=None if row["finished_us"] is None else from_us(row["finished_us"]),
+        outcome=row["outcome"],
+        rto=None if row["rto_us"] is None else row["rto_us"] / 1e6,
+        rpo=None if row["rpo_us"] is None else row["rpo_us"] / 1e6,
+        report=json.loads(row["report"]),
+        digest=row["digest"],
+        scratch=None if row["scratch"] is None else json.loads(row["scratch"]),
     )

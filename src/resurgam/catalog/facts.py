@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from resurgam.catalog.models import to_us
+from resurgam.catalog.moments import to_us
 
 _STAMP = re.compile(r"_backup_([0-9]{8}_[0-9]{6})\Z")
 # Beyond any true count; a forged one must not exhaust SQLite's 64 bits for those that follow.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import select
 
 from resurgam.catalog.jobs import Outcome
-from resurgam.catalog.models import from_us
-from resurgam.catalog.models import jobs as table
+from resurgam.catalog.moments import from_us
 from resurgam.catalog.state_access import Access
 
 KINDS = ("backup", "delete", "drill", "prune", "restore", "undo", "verify")
@@ -44,31 +41,32 @@ class History:
     def counts(self, since_us: int) -> dict[tuple[str, str], int]:
         """How many jobs of each kind and outcome were started at or after that microsecond."""
         counted: dict[tuple[str, str], int] = {}
+        query = "SELECT started_us, outcome FROM jobs WHERE kind = ? ORDER BY id DESC LIMIT ?"
         with self._access.read() as connection:
             for kind in KINDS:
-                query = select(table.c.started_us, table.c.outcome).where(table.c.kind == kind)
-                for started, outcome in connection.execute(query.order_by(table.c.id.desc()).limit(_LOOKED_AT)):
+                for started, outcome in connection.execute(query, (kind, _LOOKED_AT)):
                     if outcome is not None and started >= since_us:
                         counted[kind, outcome] = counted.get((kind, outcome), 0) + 1
         return counted
 
     def last(self, kind: str, outcomes: tuple[Outcome, ...], limit: int = 1) -> tuple[Run, ...]:
         """The latest jobs of a kind that ended in one of these ways, newest first."""
-        c = table.c
-        query = select(
-            c.id, c.kind, c.target, c.outcome, c.started_us, c.begun_us, c.finished_us, c.reason, c.details
-        ).where((c.kind == kind) & c.outcome.in_(outcomes))
+        query = f"""
+            SELECT id, kind, target, outcome, started_us, begun_us, finished_us, reason, details
+            FROM jobs WHERE kind = ? AND outcome IN ({", ".join("?" * len(outcomes))}) ORDER BY id DESC LIMIT ?
+        """
         with self._access.read() as connection:
-            rows = connection.execute(query.order_by(c.id.desc()).limit(limit)).all()
+            rows = connection.execute(query, (kind, *outcomes, limit)).fetchall()
         return tuple(_run(row) for row in rows)
 
     def timings(self, limit: int = 10) -> tuple[tuple[int, float], ...]:
         """Bytes and seconds of the latest restores and drills that went well, newest first."""
-        c = table.c
-        query = select(c.details).where(c.kind.in_(("restore", "drill")) & (c.outcome == "ok"))
+        query = """
+            SELECT details FROM jobs WHERE kind IN ('restore', 'drill') AND outcome = 'ok' ORDER BY id DESC LIMIT ?
+        """
         with self._access.read() as connection:
-            rows = connection.execute(query.order_by(c.id.desc()).limit(limit)).scalars().all()
-        results = [json.loads(details).get("result", {}) for details in rows]
+            rows = connection.execute(query, (limit,)).fetchall()
+        results = [json.loads(details).get("result", {}) for (details,) in rows]
         return tuple(
             (result["bytes"], float(result["seconds"]))
             for result in results
@@ -76,20 +74,20 @@ class History:
         )
 
 
-def _run(row: Any) -> Run:
+def _run(row: sqlite3.Row) -> Run:
     # The result of a success can be long, and is not needed.
-    details = {} if row.outcome == "ok" else json.loads(row.details)
+    details = {} if row["outcome"] == "ok" else json.loads(row["details"])
     # A job that was asked for, and waited, ran from when its worker took it over.
-    begun_us = row.begun_us or row.started_us
+    begun_us = row["begun_us"] or row["started_us"]
     return Run(
-        id=row.id,
-        kind=row.kind,
-        target=row.target,
-        outcome=row.outcome,
+        id=row["id"],
+        kind=row["kind"],
+        target=row["target"],
+        outcome=row["outcome"],
         started_at=from_us(begun_us),
-        finished_at=from_us(row.finished_us),
-        seconds=max(0, row.finished_us - begun_us) / 1e6,
-        reason=row.reason,
+        finished_at=from_us(row["finished_us"]),
+        seconds=max(0, row["finished_us"] - begun_us) / 1e6,
+        reason=row["reason"],
         hint=str(details.get("hint", "")),
         code=str(details.get("code", "")),
     )

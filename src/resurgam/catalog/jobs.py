@@ -11,15 +11,13 @@ Rules:
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import delete, insert, select, update
-
-from resurgam.catalog.models import from_us, job_lines
-from resurgam.catalog.models import jobs as table
+from resurgam.catalog.moments import from_us
 from resurgam.catalog.state_access import Access, as_json, as_text
 from resurgam.errors import BusyError, NotFoundError, StateError
 
@@ -74,6 +72,19 @@ class JobLine:
     text: str
 
 
+_OPEN = "SELECT * FROM jobs WHERE outcome IS NULL ORDER BY id"
+_ADD = """
+    INSERT INTO jobs (
+        kind, target, started_us, begun_us, reason, details, process, origin, actor, request, phase, done
+    ) VALUES (:kind, :target, :started_us, :begun_us, '', '{}', :process, :origin, :actor, :request, '', 0)
+"""
+# It may have been marked, or taken over by its worker, meanwhile.
+_SETTLE = """
+    UPDATE jobs SET finished_us = ?, outcome = 'failed', reason = ?
+    WHERE id = ? AND process = ? AND outcome IS NULL
+"""
+
+
 class Jobs:
     """The jobs of one state. Every method raises StateError where the file can not be read or written."""
 
@@ -103,7 +114,7 @@ class Jobs:
         actor: str,
         request: Mapping[str, Any] | None = None,
         wait: bool = False,
-        also: Callable[[Any, int], None] = lambda connection, job_id: None,
+        also: Callable[[sqlite3.Connection, int], None] = lambda connection, job_id: None,
     ) -> int:
         """Queue a job, which a worker then takes over by `take_over`; its id.
 
@@ -115,7 +126,7 @@ class Jobs:
         now = self._access.now_us()
         with self._access.write() as connection:
             if kind in EXCLUSIVE:
-                others = connection.execute(_open_jobs().where(table.c.kind.in_(EXCLUSIVE))).all()
+                others = [row for row in connection.execute(_OPEN) if row["kind"] in EXCLUSIVE]
                 if others and (not wait or len(others) > 1):
                     first = _job(others[0])
                     raise BusyError(
@@ -128,84 +139,78 @@ class Jobs:
 
     def take_over(self, job_id: int) -> Job:
         """The worker's first act: the job is now this process's, and begun. StateError if it is not queued any more."""
-        mine = {"process": self._access.alive.mark(), "begun_us": self._access.now_us()}
-        queued = (table.c.id == job_id) & table.c.outcome.is_(None) & table.c.begun_us.is_(None)
+        take = "UPDATE jobs SET process = ?, begun_us = ? WHERE id = ? AND outcome IS NULL AND begun_us IS NULL"
+        mine = (self._access.alive.mark(), self._access.now_us(), job_id)
         with self._access.write() as connection:
-            if connection.execute(update(table).where(queued).values(**mine)).rowcount != 1:
+            if connection.execute(take, mine).rowcount != 1:
                 raise StateError(f"Job {job_id} is not waiting to be run.")
         return self.get(job_id)
 
     def progress(self, job_id: int, phase: str, done: int, total: int | None) -> bool:
         """Note how far it is; answers whether somebody asked for it to be cancelled."""
-        told = {"phase": as_text(phase), "done": done, "total": total}
+        told = (as_text(phase), done, total, job_id)
         with self._access.write() as connection:
-            connection.execute(update(table).where(table.c.id == job_id).values(**told))
-            query = select(table.c.cancel_us).where(table.c.id == job_id)
-            return connection.execute(query).scalar() is not None
+            connection.execute("UPDATE jobs SET phase = ?, done = ?, total = ? WHERE id = ?", told)
+            query = "SELECT id FROM jobs WHERE id = ? AND cancel_us IS NOT NULL"
+            return connection.execute(query, (job_id,)).fetchone() is not None
 
     def say(self, job_id: int, level: str, text: str) -> None:
         """Add a line to its log."""
-        row = {"job_id": job_id, "at_us": self._access.now_us(), "level": level, "text": as_text(text)}
+        row = (job_id, self._access.now_us(), level, as_text(text))
         with self._access.write() as connection:
-            connection.execute(insert(job_lines).values(**row))
+            connection.execute("INSERT INTO job_lines (job_id, at_us, level, text) VALUES (?, ?, ?, ?)", row)
 
     def lines(self, job_id: int, limit: int = 100) -> tuple[JobLine, ...]:
         """The last lines of its log, in order."""
-        newest = select(job_lines).where(job_lines.c.job_id == job_id).order_by(job_lines.c.id.desc()).limit(limit)
+        newest = "SELECT at_us, level, text FROM job_lines WHERE job_id = ? ORDER BY id DESC LIMIT ?"
         with self._access.read() as connection:
-            rows = connection.execute(newest).all()
-        return tuple(JobLine(from_us(row.at_us), row.level, row.text) for row in reversed(rows))
+            rows = connection.execute(newest, (job_id, limit)).fetchall()
+        return tuple(JobLine(from_us(at_us), level, text) for at_us, level, text in reversed(rows))
 
     def request_cancel(self, job_id: int) -> Job:
         """Ask for it to be cancelled. NotFoundError if there is none; one that has ended stays as it is."""
-        unfinished = (table.c.id == job_id) & table.c.outcome.is_(None) & table.c.cancel_us.is_(None)
+        ask = "UPDATE jobs SET cancel_us = ? WHERE id = ? AND outcome IS NULL AND cancel_us IS NULL"
         with self._access.write() as connection:
-            connection.execute(update(table).where(unfinished).values(cancel_us=self._access.now_us()))
+            connection.execute(ask, (self._access.now_us(), job_id))
         return self.get(job_id)
 
     def finish(self, job_id: int, outcome: Outcome, reason: str = "", details: Mapping[str, Any] | None = None) -> None:
         """Note how it ended, with a sentence for the user where it is not `ok`."""
-        values = {
-            "finished_us": self._access.now_us(),
-            "outcome": outcome,
-            "reason": as_text(reason),
-            "details": as_json(details),
-        }
+        end = "UPDATE jobs SET finished_us = ?, outcome = ?, reason = ?, details = ? WHERE id = ?"
+        ended = (self._access.now_us(), outcome, as_text(reason), as_json(details), job_id)
         with self._access.write() as connection:
-            found = connection.execute(update(table).where(table.c.id == job_id).values(**values))
-            if found.rowcount != 1:
+            if connection.execute(end, ended).rowcount != 1:
                 raise StateError(f"The state file {self._access.path} knows no job {job_id}.")
 
     def finish_lost(self, job_id: int, reason: str, outcome: Outcome = "failed") -> bool:
         """Note how a job ended whose worker ended without doing so; False if it had ended properly."""
+        end = "UPDATE jobs SET finished_us = ?, outcome = ?, reason = ? WHERE id = ? AND outcome IS NULL"
         with self._access.write() as connection:
-            values = {"finished_us": self._access.now_us(), "outcome": outcome, "reason": as_text(reason)}
-            lost = (table.c.id == job_id) & table.c.outcome.is_(None)
-            return bool(connection.execute(update(table).where(lost).values(**values)).rowcount)
+            ended = (self._access.now_us(), outcome, as_text(reason), job_id)
+            return bool(connection.execute(end, ended).rowcount)
 
     def get(self, job_id: int) -> Job:
         """One job. NotFoundError if there is none of that number."""
         with self._access.read() as connection:
-            row = connection.execute(select(table).where(table.c.id == job_id)).first()
+            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise NotFoundError(f"There is no job {job_id}.", "GET /api/jobs lists those there are.")
         return _job(row)
 
     def latest(self, limit: int = 50, *, kind: str | None = None, before: int | None = None) -> tuple[Job, ...]:
         """The latest jobs, newest first; of one kind, or older than the job `before`, if given."""
-        query = select(table).order_by(table.c.id.desc()).limit(limit)
-        if kind is not None:
-            query = query.where(table.c.kind == kind)
-        if before is not None:
-            query = query.where(table.c.id < before)
+        of_kind = "true" if kind is None else "kind = :kind"
+        older = "true" if before is None else "id < :before"
+        query = f"SELECT * FROM jobs WHERE {of_kind} AND {older} ORDER BY id DESC LIMIT :limit"
+        values = {"kind": kind, "before": before, "limit": limit}
         with self._access.read() as connection:
-            return tuple(_job(row) for row in connection.execute(query).all())
+            return tuple(_job(row) for row in connection.execute(query, values))
 
     def since(self, moment_us: int, kind: str) -> tuple[Job, ...]:
         """The jobs of a kind that were started at or after that microsecond, oldest first."""
-        query = select(table).where((table.c.kind == kind) & (table.c.started_us >= moment_us)).order_by(table.c.id)
+        query = "SELECT * FROM jobs WHERE kind = ? AND started_us >= ? ORDER BY id"
         with self._access.read() as connection:
-            return tuple(_job(row) for row in connection.execute(query).all())
+            return tuple(_job(row) for row in connection.execute(query, (kind, moment_us)))
 
     def unfinished(self) -> tuple[Job, ...]:
         """The jobs queued and under way, oldest first. One whose process is gone is settled first."""
@@ -221,35 +226,33 @@ class Jobs:
 
     def unalerted(self) -> tuple[Job, ...]:
         """Jobs that died and of which nobody was told yet."""
-        query = select(table).where((table.c.outcome == "failed") & (table.c.reason == _DIED))
+        query = "SELECT * FROM jobs WHERE outcome = 'failed' AND reason = ? AND alerted_us IS NULL ORDER BY id"
         with self._access.read() as connection:
-            rows = connection.execute(query.where(table.c.alerted_us.is_(None)).order_by(table.c.id)).all()
-        return tuple(_job(row) for row in rows)
+            return tuple(_job(row) for row in connection.execute(query, (_DIED,)))
 
     def lost_in_line(self, job_id: int) -> bool:
         """Whether it came to nothing because whoever queued it died before a worker took it over."""
-        lost = (table.c.id == job_id) & table.c.begun_us.is_(None) & (table.c.outcome == "failed")
+        query = "SELECT id FROM jobs WHERE id = ? AND begun_us IS NULL AND outcome = 'failed' AND reason = ?"
         with self._access.read() as connection:
-            return connection.execute(select(table.c.id).where(lost & (table.c.reason == _DIED))).first() is not None
+            return connection.execute(query, (job_id, _DIED)).fetchone() is not None
 
     def mark_alerted(self, job_id: int) -> bool:
         """Take it on oneself to tell of a job; False if somebody else has."""
-        untold = (table.c.id == job_id) & table.c.alerted_us.is_(None)
+        take = "UPDATE jobs SET alerted_us = ? WHERE id = ? AND alerted_us IS NULL"
         with self._access.write() as connection:
-            values = {"alerted_us": self._access.now_us()}
-            return bool(connection.execute(update(table).where(untold).values(**values)).rowcount)
+            return bool(connection.execute(take, (self._access.now_us(), job_id)).rowcount)
 
     def forget_lines(self) -> None:
         """Drop the logs of all but the latest jobs; their rows stay."""
-        newest = select(table.c.id).order_by(table.c.id.desc()).limit(1).offset(_KEPT_LINES)
+        newest_unkept = "SELECT id FROM jobs ORDER BY id DESC LIMIT 1 OFFSET ?"
         with self._access.write() as connection:
-            oldest = connection.execute(newest).scalar()
-            if oldest is not None:
-                connection.execute(delete(job_lines).where(job_lines.c.job_id <= oldest))
+            row = connection.execute(newest_unkept, (_KEPT_LINES,)).fetchone()
+            if row is not None:
+                connection.execute("DELETE FROM job_lines WHERE job_id <= ?", (row["id"],))
 
     def _insert(
         self,
-        connection: Any,
+        connection: sqlite3.Connection,
         kind: str,
         target: str,
         origin: Origin,
@@ -264,32 +267,24 @@ class Jobs:
             "target": as_text(target),
             "started_us": now,
             "begun_us": begun,
-            "reason": "",
-            "details": "{}",
             "process": self._access.alive.mark(),
             "origin": origin,
             "actor": as_text(actor),
             "request": as_json(request),
-            "phase": "",
-            "done": 0,
         }
-        return int(connection.execute(insert(table).values(**row)).inserted_primary_key[0])
+        return int(connection.execute(_ADD, row).lastrowid or 0)
 
     def _settled(self) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
         with self._access.read() as connection:
-            rows = connection.execute(_open_jobs()).all()
-        dead = [row.id for row in rows if not self._access.alive.is_alive(row.process)]
+            rows = connection.execute(_OPEN).fetchall()
+        dead = {row["id"]: row["process"] for row in rows if not self._access.alive.is_alive(row["process"])}
         if dead:
-            values = {"finished_us": self._access.now_us(), "outcome": "failed", "reason": _DIED}
+            now = self._access.now_us()
             with self._access.write() as connection:
-                # It may have been marked, or taken over by its worker, meanwhile.
-                processes = {row.id: row.process for row in rows}
-                for job_id in dead:
-                    same = (table.c.id == job_id) & (table.c.process == processes[job_id]) & table.c.outcome.is_(None)
-                    connection.execute(update(table).where(same).values(**values))
+                connection.executemany(_SETTLE, [(now, _DIED, job_id, process) for job_id, process in dead.items()])
         return (
-            tuple(_job(row) for row in rows if row.id not in dead),
-            tuple(self.get(row.id) for row in rows if row.id in dead),
+            tuple(_job(row) for row in rows if row["id"] not in dead),
+            tuple(self.get(job_id) for job_id in dead),
         )
 
 
@@ -315,26 +310,22 @@ def unkept(kind: str, target: str, outcome: Outcome, reason: str, now: datetime,
     )
 
 
-def _open_jobs() -> Any:
-    return select(table).where(table.c.outcome.is_(None)).order_by(table.c.id)
-
-
-def _job(row: Any) -> Job:
+def _job(row: sqlite3.Row) -> Job:
     return Job(
-        id=row.id,
-        kind=row.kind,
-        target=row.target,
-        started_at=from_us(row.started_us),
-        begun_at=None if row.begun_us is None else from_us(row.begun_us),
-        finished_at=None if row.finished_us is None else from_us(row.finished_us),
-        outcome=row.outcome,
-        reason=row.reason,
-        details=json.loads(row.details),
-        origin=row.origin,
-        actor=row.actor,
-        request=json.loads(row.request),
-        phase=row.phase,
-        done=row.done,
-        total=row.total,
-        cancel_requested=row.cancel_us is not None,
+        id=row["id"],
+        kind=row["kind"],
+        target=row["target"],
+        started_at=from_us(row["started_us"]),
+        begun_at=None if row["begun_us"] is None else from_us(row["begun_us"]),
+        finished_at=None if row["finished_us"] is None else from_us(row["finished_us"]),
+        outcome=row["outcome"],
+        reason=row["reason"],
+        details=json.loads(row["details"]),
+        origin=row["origin"],
+        actor=row["actor"],
+        request=json.loads(row["request"]),
+        phase=row["phase"],
+        done=row["done"],
+        total=row["total"],
+        cancel_requested=row["cancel_us"] is not None,
     )

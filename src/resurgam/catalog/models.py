@@ -1,49 +1,14 @@
-"""The tables of catalog.sqlite and state.sqlite, as SQLAlchemy Core knows them.
+"""The tables of state.sqlite, as SQLAlchemy knows them: what Alembic's migrations are held against.
 
-Times are whole microseconds from 1970 in UTC (columns `*_us`), which compare and sort without parsing. A change to
-STATE needs a migration and STATE_VERSION + 1; a change to CATALOG needs CATALOG_VERSION + 1 and nothing else, for
-a catalog of another version is thrown away and rebuilt.
+For migrations and tests alone: importing SQLAlchemy takes longer than most commands take to run. What runs has the same
+tables from schema.py.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-CATALOG_VERSION = 2
-STATE_VERSION = 3
-# PRAGMA application_id: "RsgC" and "RsgS", by which file(1) and we know our files.
-CATALOG_ID = 0x52736743
-STATE_ID = 0x52736753
-
-CATALOG = MetaData()
 STATE = MetaData()
-
-copies = Table(
-    "copies",
-    CATALOG,
-    Column("name", String, primary_key=True),
-    Column("location", String, primary_key=True),
-    Column("size", Integer, nullable=False),
-    Column("mtime_ns", Integer, nullable=False),
-    Column("inode", Integer, nullable=False),
-    Column("condition", String, nullable=False),
-    Column("problem", Text, nullable=False),
-    Column("sequence", Integer, nullable=False),
-    Column("taken_us", Integer, nullable=False),
-    Column("database_size", Integer),
-    Column("form", String, nullable=False),
-    sqlite_with_rowid=False,
-)
-# Apart from `copies`, so that a list of thousands of backups reads a few pages rather than all their metadata.
-descriptions = Table(
-    "descriptions",
-    CATALOG,
-    Column("name", String, primary_key=True),
-    Column("location", String, primary_key=True),
-    Column("metadata", Text, nullable=False),
-)
 
 identity = Table(
     "identity", STATE, Column("id", String, primary_key=True), Column("created_us", Integer, nullable=False)
@@ -201,15 +166,3 @@ drills = Table(
     Column("scratch", Text),
     sqlite_autoincrement=True,
 )
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_us(moment: datetime) -> int:
-    """Microseconds from 1970 of an aware datetime, exactly."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_us(microseconds: int) -> datetime:
-    """The aware UTC datetime of that microsecond."""
-    return _EPOCH + timedelta(microseconds=microseconds)

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert as upsert
-
-from resurgam.catalog.models import from_us
-from resurgam.catalog.models import signs as table
+from resurgam.catalog.moments import from_us
 from resurgam.catalog.state_access import Access, as_json
 
 
@@ -27,6 +23,12 @@ class Sign:
     data: dict[str, Any]
 
 
+_PUT = """
+    INSERT INTO signs (name, at_us, data) VALUES (:name, :at_us, :data)
+    ON CONFLICT (name) DO UPDATE SET at_us = :at_us, data = :data
+"""
+
+
 class Signs:
     """The signs of one state. Every method raises StateError where the file can not be read or written."""
 
@@ -35,13 +37,12 @@ class Signs:
 
     def put(self, name: str, data: Mapping[str, Any] | None = None) -> None:
         """Replace the sign of that name, with the present time."""
-        values = {"at_us": self._access.now_us(), "data": as_json(data)}
-        row = upsert(table).values(name=name, **values)
+        row = {"name": name, "at_us": self._access.now_us(), "data": as_json(data)}
         with self._access.write() as connection:
-            connection.execute(row.on_conflict_do_update(index_elements=[table.c.name], set_=values))
+            connection.execute(_PUT, row)
 
     def get(self, name: str) -> Sign | None:
         """The sign of that name; None if there never was one."""
         with self._access.read() as connection:
-            row = connection.execute(select(table).where(table.c.name == name)).first()
-        return None if row is None else Sign(from_us(row.at_us), json.loads(row.data))
+            row = connection.execute("SELECT at_us, data FROM signs WHERE name = ?", (name,)).fetchone()
+        return None if row is None else Sign(from_us(row["at_us"]), json.loads(row["data"]))

@@ -6,16 +6,12 @@ job, so none is lost between the two. One without a job was passed over, on purp
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
-
-from resurgam.catalog.models import from_us, to_us
-from resurgam.catalog.models import slots as table
+from resurgam.catalog.moments import from_us, to_us
 from resurgam.catalog.state_access import Access
 from resurgam.errors import BusyError
 
@@ -23,6 +19,12 @@ from resurgam.errors import BusyError
 _KEPT = timedelta(days=60)
 # A slot further ahead was taken by a clock that had gone wrong; in its way it would keep the run from its real time.
 _AHEAD = timedelta(days=1)
+
+
+_TAKE = """
+    INSERT INTO slots (task, slot_us, claimed_us, job_id) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO NOTHING
+"""
 
 
 class SlotTaken(BusyError):
@@ -45,16 +47,18 @@ class Slots:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def taking(self, task: str, slot: datetime, *, instead_of: int | None = None) -> Callable[[Any, int], None]:
+    def taking(
+        self, task: str, slot: datetime, *, instead_of: int | None = None
+    ) -> Callable[[sqlite3.Connection, int], None]:
         """What `Jobs.submit` is to do in its transaction so that the job has the slot; SlotTaken undoes both.
 
         `instead_of` is the job that has the slot now and came to nothing.
         """
 
-        def take(connection: Any, job_id: int) -> None:
+        def take(connection: sqlite3.Connection, job_id: int) -> None:
             if instead_of is not None:
-                same = (table.c.task == task) & (table.c.slot_us == to_us(slot)) & (table.c.job_id == instead_of)
-                taken = connection.execute(update(table).where(same).values(job_id=job_id)).rowcount
+                same = "UPDATE slots SET job_id = ? WHERE task = ? AND slot_us = ? AND job_id = ?"
+                taken = connection.execute(same, (job_id, task, to_us(slot), instead_of)).rowcount
             else:
                 taken = self._insert(connection, task, slot, job_id)
             if not taken:
@@ -69,24 +73,24 @@ class Slots:
 
     def last(self, task: str, until: datetime | None = None) -> Slot | None:
         """The latest slot taken of a task, or the latest not later than `until`."""
-        query = select(table).where(table.c.task == task).order_by(table.c.slot_us.desc()).limit(1)
-        if until is not None:
-            query = query.where(table.c.slot_us <= to_us(until))
+        earlier = "true" if until is None else "slot_us <= :until"
+        query = f"SELECT * FROM slots WHERE task = :task AND {earlier} ORDER BY slot_us DESC LIMIT 1"
+        values = {"task": task, "until": None if until is None else to_us(until)}
         with self._access.read() as connection:
-            row = connection.execute(query).first()
-        return None if row is None else Slot(row.task, from_us(row.slot_us), from_us(row.claimed_us), row.job_id)
+            row = connection.execute(query, values).fetchone()
+        if row is None:
+            return None
+        return Slot(row["task"], from_us(row["slot_us"]), from_us(row["claimed_us"]), row["job_id"])
 
     def forget(self, task: str, now: datetime) -> None:
         """Drop slots of long ago, but not the latest, and those that a clock gone wrong took far ahead."""
-        of = table.c.task == task
         with self._access.write() as connection:
-            connection.execute(delete(table).where(of & (table.c.slot_us > to_us(now + _AHEAD))))
-            newest = select(table.c.slot_us).where(of).order_by(table.c.slot_us.desc()).limit(1)
-            last = connection.execute(newest).scalar()
+            connection.execute("DELETE FROM slots WHERE task = ? AND slot_us > ?", (task, to_us(now + _AHEAD)))
+            last = connection.execute("SELECT max(slot_us) FROM slots WHERE task = ?", (task,)).fetchone()[0]
             if last is not None:
-                old = (table.c.slot_us < to_us(now - _KEPT)) & (table.c.slot_us < last)
-                connection.execute(delete(table).where(of & old))
+                kept = min(to_us(now - _KEPT), last)
+                connection.execute("DELETE FROM slots WHERE task = ? AND slot_us < ?", (task, kept))
 
-    def _insert(self, connection: Any, task: str, slot: datetime, job_id: int | None) -> int:
-        row = {"task": task, "slot_us": to_us(slot), "claimed_us": self._access.now_us(), "job_id": job_id}
-        return int(connection.execute(upsert(table).values(**row).on_conflict_do_nothing()).rowcount)
+    def _insert(self, connection: sqlite3.Connection, task: str, slot: datetime, job_id: int | None) -> int:
+        row = (task, to_us(slot), self._access.now_us(), job_id)
+        return connection.execute(_TAKE, row).rowcount

@@ -1,4 +1,4 @@
-"""One SQLite file through SQLAlchemy: how it is opened, how transactions begin, and what its errors mean.
+"""One SQLite file: how it is opened, how transactions begin, and what its errors mean.
 
 Transactions are begun by us and not by Python's sqlite3, whose legacy mode begins them late and ends them before DDL:
 a read by BEGIN, a write by BEGIN IMMEDIATE, which waits for other writers at its start, where waiting is safe,
@@ -13,11 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
 
 from resurgam.stopping import undisturbed
 
@@ -48,26 +43,23 @@ _FAULTS = {
 }
 
 
-def fault_of(error: DBAPIError | sqlite3.Error) -> Fault:
+def fault_of(error: sqlite3.Error) -> Fault:
     """The kind of an error, by SQLite's primary result code."""
-    origin = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(origin, "sqlite_errorcode", None)
+    code = getattr(error, "sqlite_errorcode", None)
     return _FAULTS.get(code & 0xFF, Fault.OTHER) if isinstance(code, int) else Fault.OTHER
 
 
 class Database:
-    """An open SQLite database. One connection, which any thread may use, one at a time.
+    """An open SQLite database. One connection, which any thread may use, one at a time; its rows have their columns
+    by name.
 
-    Opening raises sqlite3.Error as SQLite does; `read` and `write` raise SQLAlchemy's DBAPIError.
+    Every method raises sqlite3.Error as SQLite does.
     """
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self._raw = raw
+        self._raw.row_factory = sqlite3.Row
         self._lock = threading.RLock()
-        self._engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
-        self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
-        event.listen(self._engine, "begin", _begin)
-        event.listen(self._engine, "handle_error", _keep_connection)
 
     @classmethod
     def open(cls, path: Path, *, wal: bool, synchronous: str) -> Database:
@@ -103,25 +95,28 @@ class Database:
         return cls(raw)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one state of the database."""
-        with self._transaction(self._engine) as connection:
+        with self.alone() as connection:
+            connection.execute("BEGIN")
             yield connection
+            connection.commit()
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the write lock from its start; committed at the end, undone by an exception."""
-        with self._transaction(self._writer) as connection:
+        with self.alone() as connection:
+            connection.execute("BEGIN IMMEDIATE")
             yield connection
+            connection.commit()
 
     @contextmanager
-    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+    def alone(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for the one thread that begins and commits its own transaction; undone by an exception."""
         with undisturbed(), self._lock:
             try:
-                with engine.begin() as connection:
-                    yield connection
+                yield self._raw
             except BaseException:
-                # A Ctrl-C of Python's own may have come where SQLAlchemy does not undo what was begun.
                 if self._raw.in_transaction:
                     self._raw.rollback()
                 raise
@@ -155,7 +150,6 @@ class Database:
     def close(self) -> None:
         """Close it; the last to close merges the write-ahead log."""
         with self._lock:
-            self._engine.dispose()
             self._raw.close()
 
 
@@ -175,13 +169,3 @@ def _connect(uri: str | None) -> sqlite3.Connection:
     return sqlite3.connect(
         uri or ":memory:", uri=uri is not None, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-def _keep_connection(context: ExceptionContext) -> None:
-    """SQLAlchemy takes an interrupt within a statement for a lost connection and closes it. There is only this one,
-    and how the job was ended is yet to be written through it."""
-    context.is_disconnect = False

@@ -9,16 +9,13 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
-
-from resurgam.catalog import models
 from resurgam.catalog.alerts import Alerts
 from resurgam.catalog.audit import AuditLog
 from resurgam.catalog.channels import Channels
@@ -26,7 +23,7 @@ from resurgam.catalog.drills import Drills
 from resurgam.catalog.history import History
 from resurgam.catalog.jobs import Jobs
 from resurgam.catalog.liveness import Alive
-from resurgam.catalog.models import from_us
+from resurgam.catalog.moments import from_us
 from resurgam.catalog.signs import Signs
 from resurgam.catalog.slots import Slots
 from resurgam.catalog.sqlite import Database
@@ -57,6 +54,9 @@ class Journal:
     ended_at: datetime | None
     outcome: str | None
     alive: bool
+
+
+_ADD_STEP = "INSERT INTO restore_steps (restore_id, step, data, at_us) VALUES (?, ?, ?, ?)"
 
 
 class State:
@@ -106,89 +106,88 @@ class State:
 
     def pin(self, name: str) -> None:
         """Keep that backup from retention; again is harmless."""
-        row = {"name": name, "pinned_us": self._access.now_us()}
+        row = (name, self._access.now_us())
         with self._access.write() as connection:
-            connection.execute(upsert(models.pins).values(**row).on_conflict_do_nothing())
+            connection.execute("INSERT INTO pins (name, pinned_us) VALUES (?, ?) ON CONFLICT DO NOTHING", row)
 
     def unpin(self, name: str) -> None:
         """Give it back to retention; harmless if it was not pinned."""
         with self._access.write() as connection:
-            connection.execute(delete(models.pins).where(models.pins.c.name == name))
+            connection.execute("DELETE FROM pins WHERE name = ?", (name,))
 
     def pinned(self) -> frozenset[str]:
         """The names of pinned backups."""
         with self._access.read() as connection:
-            return frozenset(connection.execute(select(models.pins.c.name)).scalars())
+            return frozenset(str(name) for (name,) in connection.execute("SELECT name FROM pins"))
 
     def journal_begin(self, restore_id: str, plan: Mapping[str, Any]) -> None:
         """Open a restore's journal, before anything is touched. Raises StateError if that id was used before."""
         with self._access.write() as connection:
-            begun = {"process": self._access.alive.mark(), "started_us": self._access.now_us()}
-            row = {"id": restore_id, "plan": as_json(plan), **begun}
-            if connection.execute(select(models.restores.c.id).where(models.restores.c.id == restore_id)).first():
+            row = (restore_id, as_json(plan), self._access.alive.mark(), self._access.now_us())
+            if connection.execute("SELECT id FROM restores WHERE id = ?", (restore_id,)).fetchone() is not None:
                 raise StateError(f"The state file {self._access.path} has a restore {restore_id} already.")
-            connection.execute(insert(models.restores).values(**row))
+            connection.execute("INSERT INTO restores (id, plan, process, started_us) VALUES (?, ?, ?, ?)", row)
 
     def journal_step(self, restore_id: str, step: str, data: Mapping[str, Any] | None = None) -> None:
         """Note a step, before it is taken. Raises StateError if the journal is not open."""
-        row = {"restore_id": restore_id, "step": step, "data": as_json(data), "at_us": self._access.now_us()}
+        row = (restore_id, step, as_json(data), self._access.now_us())
         with self._access.write() as connection:
             self._require_open(connection, restore_id)
-            connection.execute(insert(models.restore_steps).values(**row))
+            connection.execute(_ADD_STEP, row)
 
     def journal_end(self, restore_id: str, outcome: str) -> None:
         """Close the journal. Raises StateError if it is not open."""
         with self._access.write() as connection:
             self._require_open(connection, restore_id)
-            ended = {"ended_us": self._access.now_us(), "outcome": outcome}
-            connection.execute(update(models.restores).where(models.restores.c.id == restore_id).values(**ended))
+            ended = (self._access.now_us(), outcome, restore_id)
+            connection.execute("UPDATE restores SET ended_us = ?, outcome = ? WHERE id = ?", ended)
 
     def journal_note(self, restore_id: str, step: str, data: Mapping[str, Any]) -> None:
         """Add to the journal of a restore that has ended: what became of what it kept."""
-        row = {"restore_id": restore_id, "step": step, "data": as_json(data), "at_us": self._access.now_us()}
+        row = (restore_id, step, as_json(data), self._access.now_us())
         with self._access.write() as connection:
-            connection.execute(insert(models.restore_steps).values(**row))
+            connection.execute(_ADD_STEP, row)
 
     def open_journals(self) -> tuple[Journal, ...]:
         """The restores that were begun and not ended, oldest first; those with `alive` false need to be settled."""
-        return self._journals(lambda table: table.c.outcome.is_(None))
+        return self._journals("outcome IS NULL")
 
     def journal(self, restore_id: str) -> Journal | None:
         """One restore's journal, open or ended; None if there is none."""
-        found = self._journals(lambda table: table.c.id == restore_id)
+        found = self._journals("id = ?", restore_id)
         return found[0] if found else None
 
     def journals(self) -> tuple[Journal, ...]:
         """All journals, oldest first."""
-        return self._journals(lambda table: table.c.id.is_not(None))
+        return self._journals("true")
 
-    def _journals(self, wanted: Callable[[Any], Any]) -> tuple[Journal, ...]:
-        restores, steps = models.restores, models.restore_steps
+    def _journals(self, wanted: str, *values: str) -> tuple[Journal, ...]:
+        """Those of the restores that are as `wanted`, a condition, says; `values` are for its question marks."""
+        heads_query = f"SELECT * FROM restores WHERE {wanted} ORDER BY started_us, id"
+        steps_query = f"""
+            SELECT restore_id, step, data, at_us FROM restore_steps
+            WHERE restore_id IN (SELECT id FROM restores WHERE {wanted}) ORDER BY id
+        """
         with self._access.read() as connection:
-            chosen = wanted(restores)
-            heads = connection.execute(
-                select(restores).where(chosen).order_by(restores.c.started_us, restores.c.id)
-            ).all()
-            ids = select(restores.c.id).where(chosen)
-            rows = connection.execute(select(steps).where(steps.c.restore_id.in_(ids)).order_by(steps.c.id)).all()
-        of: dict[str, list[JournalStep]] = {}
-        for row in rows:
-            of.setdefault(row.restore_id, []).append(JournalStep(row.step, json.loads(row.data), from_us(row.at_us)))
+            heads = connection.execute(heads_query, values).fetchall()
+            rows = connection.execute(steps_query, values).fetchall()
+        steps: dict[str, list[JournalStep]] = {}
+        for restore_id, step, data, at_us in rows:
+            steps.setdefault(restore_id, []).append(JournalStep(step, json.loads(data), from_us(at_us)))
         return tuple(
             Journal(
-                restore_id=head.id,
-                plan=json.loads(head.plan),
-                steps=tuple(of.get(head.id, ())),
-                started_at=from_us(head.started_us),
-                ended_at=None if head.ended_us is None else from_us(head.ended_us),
-                outcome=head.outcome,
-                alive=head.outcome is None and self._access.alive.is_alive(head.process),
+                restore_id=head["id"],
+                plan=json.loads(head["plan"]),
+                steps=tuple(steps.get(head["id"], ())),
+                started_at=from_us(head["started_us"]),
+                ended_at=None if head["ended_us"] is None else from_us(head["ended_us"]),
+                outcome=head["outcome"],
+                alive=head["outcome"] is None and self._access.alive.is_alive(head["process"]),
             )
             for head in heads
         )
 
-    def _require_open(self, connection: Any, restore_id: str) -> None:
-        restores = models.restores
-        query = select(restores.c.id).where((restores.c.id == restore_id) & restores.c.outcome.is_(None))
-        if connection.execute(query).first() is None:
+    def _require_open(self, connection: sqlite3.Connection, restore_id: str) -> None:
+        query = "SELECT id FROM restores WHERE id = ? AND outcome IS NULL"
+        if connection.execute(query, (restore_id,)).fetchone() is None:
             raise StateError(f"The state file {self._access.path} has no open restore {restore_id}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resurgam.catalog.liveness import Alive
-from resurgam.catalog.models import to_us
+from resurgam.catalog.moments import to_us
 from resurgam.catalog.sqlite import Database
 from resurgam.catalog.state_file import explained
 from resurgam.clock import Clock
@@ -30,13 +31,13 @@ class Access:
         return to_us(self.clock.now())
 
     @contextmanager
-    def read(self) -> Iterator[Any]:
+    def read(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one state of the file."""
         with explained(self.path), self.database.read() as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Any]:
+    def write(self) -> Iterator[sqlite3.Connection]:
         """A connection that is alone in writing; durable when the block has ended."""
         with explained(self.path), self.database.write() as connection:
             yield connection

@@ -19,10 +19,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import insert, select
-from sqlalchemy.exc import DBAPIError
-
-from resurgam.catalog.models import STATE_ID, STATE_VERSION, identity, to_us
+from resurgam.catalog.moments import to_us
+from resurgam.catalog.schema import STATE, STATE_ID, STATE_VERSION
 from resurgam.catalog.sqlite import Database, Fault, fault_of
 from resurgam.clock import Clock
 from resurgam.durable import NETWORK_FILE_SYSTEMS, filesystem_type, rename_new, replace_file
@@ -47,7 +45,7 @@ def open_state_file(path: Path, marker_folder: Path, clock: Clock) -> tuple[Data
             created = not os.path.lexists(path) and _create(path, clock)
         database = _open_file(path)
         with database.read() as connection:
-            own_id = str(connection.execute(select(identity.c.id)).scalar_one())
+            own_id = str(connection.execute("SELECT id FROM identity").fetchone()["id"])
     warnings = _lost(path, told) if created and told is not None else ()
     if told is None or (told.get("id"), told.get("path")) != (own_id, str(path)):
         warnings += _write_marker(marker, {"id": own_id, "path": str(path)})
@@ -59,7 +57,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system say into a StateError that names the file."""
     try:
         yield
-    except (sqlite3.Error, DBAPIError) as error:
+    except sqlite3.Error as error:
         fault = fault_of(error)
         if fault is Fault.CORRUPT:
             raise StateError(
@@ -69,9 +67,8 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if fault is Fault.BUSY:
             raise StateError(f"The state file {path} stayed locked by another process.", "Try again.") from error
-        origin = error.orig if isinstance(error, DBAPIError) else error
         raise StateError(
-            f"The state file {path} can not be used: {origin}.", "Check the disk's space and the file's owner."
+            f"The state file {path} can not be used: {error}.", "Check the disk's space and the file's owner."
         ) from error
     except OSError as error:
         raise StateError(f"The state file {path} can not be used: {error.strerror}.", _ELSEWHERE) from error
@@ -79,8 +76,6 @@ def explained(path: Path) -> Iterator[None]:
 
 def _create(path: Path, clock: Clock) -> bool:
     """Make the file beside and publish it; False if another process was first."""
-    from resurgam.catalog.migrate import migrate
-
     partial = path.with_name(f".{path.name}.partial")
     fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -95,10 +90,13 @@ def _create(path: Path, clock: Clock) -> bool:
         # Without a write-ahead log: closed, this file is all there is of it.
         database = Database.open(partial, wal=False, synchronous="FULL")
         try:
-            migrate(database)
             with database.write() as connection:
-                row = {"id": uuid.uuid4().hex, "created_us": to_us(clock.now())}
-                connection.execute(insert(identity).values(**row))
+                for statement in STATE:
+                    connection.execute(statement)
+                row = (uuid.uuid4().hex, to_us(clock.now()))
+                connection.execute("INSERT INTO identity (id, created_us) VALUES (?, ?)", row)
+                connection.execute(f"PRAGMA application_id = {STATE_ID}")
+                connection.execute(f"PRAGMA user_version = {STATE_VERSION}")
         finally:
             database.close()
         rename_new(partial, path)

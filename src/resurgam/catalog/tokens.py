@@ -14,15 +14,13 @@ import hashlib
 import hmac
 import re
 import secrets
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import insert, select, update
-
-from resurgam.catalog.models import from_us
-from resurgam.catalog.models import tokens as table
+from resurgam.catalog.moments import from_us
 from resurgam.catalog.roles import Role
 from resurgam.catalog.state_access import Access
 from resurgam.errors import NotFoundError, StateError, UsageError
@@ -79,6 +77,12 @@ class Checked:
     token: TokenInfo | None = None
 
 
+_ADD = """
+    INSERT INTO tokens (id, name, role, digest, bootstrap, created_us, expires_us)
+    VALUES (:id, :name, :role, :digest, :bootstrap, :created_us, :expires_us)
+"""
+
+
 class Tokens:
     """The tokens of a state."""
 
@@ -95,14 +99,14 @@ class Tokens:
         with self._access.write() as connection:
             now_us = self._access.now_us()
             now = from_us(now_us)
-            others = [_info(row) for row in connection.execute(select(table).where(table.c.name == name)).all()]
+            others = [_info(row) for row in connection.execute("SELECT * FROM tokens WHERE name = ?", (name,))]
             if any(other.status(now) == "active" for other in others):
                 raise UsageError(
                     f"There is an active token {name} already; none was made.", "Give another --name, or revoke it."
                 )
             if role == "admin":
-                first = (table.c.bootstrap == 1) & table.c.revoked_us.is_(None)
-                connection.execute(update(table).where(first).values(revoked_us=now_us))
+                first = "UPDATE tokens SET revoked_us = ? WHERE bootstrap = 1 AND revoked_us IS NULL"
+                connection.execute(first, (now_us,))
             return self._insert(connection, name, role, expires, now_us, bootstrap=False)
 
     def create_bootstrap(self, expires: timedelta, deliver: Callable[[str], None]) -> TokenInfo | None:
@@ -112,7 +116,7 @@ class Tokens:
         it, there is still none.
         """
         with self._access.write() as connection:
-            if connection.execute(select(table.c.id).limit(1)).first() is not None:
+            if connection.execute("SELECT id FROM tokens LIMIT 1").fetchone() is not None:
                 return None
             text, made = self._insert(connection, BOOTSTRAP, "admin", expires, self._access.now_us(), bootstrap=True)
             deliver(text)
@@ -121,9 +125,9 @@ class Tokens:
     def unless_bootstrap(self, act: Callable[[], None]) -> None:
         """Do it while nobody can make or end a token, unless a bootstrap token is active now."""
         with self._access.write() as connection:
-            query = select(table).where((table.c.bootstrap == 1) & table.c.revoked_us.is_(None))
+            rows = connection.execute("SELECT * FROM tokens WHERE bootstrap = 1 AND revoked_us IS NULL").fetchall()
             now = from_us(self._access.now_us())
-            if all(_info(row).status(now) != "active" for row in connection.execute(query).all()):
+            if all(_info(row).status(now) != "active" for row in rows):
                 act()
 
     def check(self, text: str) -> Checked:
@@ -132,8 +136,8 @@ class Tokens:
         if shown is None:
             return Checked("malformed")
         with self._access.read() as connection:
-            row = connection.execute(select(table).where(table.c.id == shown[1])).first()
-        if not hmac.compare_digest(_digest(text), row.digest if row is not None else _NO_DIGEST) or row is None:
+            row = connection.execute("SELECT * FROM tokens WHERE id = ?", (shown[1],)).fetchone()
+        if not hmac.compare_digest(_digest(text), row["digest"] if row is not None else _NO_DIGEST) or row is None:
             return Checked("wrong")
         token = _info(row)
         status = token.status(from_us(self._access.now_us()))
@@ -146,24 +150,30 @@ class Tokens:
         """End the token of that id, or the active one of that name; harmless again. NotFoundError if there is none."""
         with self._access.write() as connection:
             now_us = self._access.now_us()
-            query = select(table).where((table.c.id == wanted) | (table.c.name == wanted))
-            found = [_info(row) for row in connection.execute(query.order_by(table.c.created_us)).all()]
+            query = "SELECT * FROM tokens WHERE id = :wanted OR name = :wanted ORDER BY created_us"
+            found = [_info(row) for row in connection.execute(query, {"wanted": wanted})]
             if not found:
                 raise NotFoundError(f"There is no token {wanted}.", "`resurgam token list` shows those there are.")
             active = [token for token in found if token.status(from_us(now_us)) == "active"]
             token = (active or found)[-1]
             if token.revoked_at is None:
-                connection.execute(update(table).where(table.c.id == token.id).values(revoked_us=now_us))
-            return _info(connection.execute(select(table).where(table.c.id == token.id)).one())
+                connection.execute("UPDATE tokens SET revoked_us = ? WHERE id = ?", (now_us, token.id))
+            return _info(connection.execute("SELECT * FROM tokens WHERE id = ?", (token.id,)).fetchone())
 
     def all(self) -> tuple[TokenInfo, ...]:
         """Every token there was, oldest first."""
         with self._access.read() as connection:
-            rows = connection.execute(select(table).order_by(table.c.created_us, table.c.id)).all()
-        return tuple(_info(row) for row in rows)
+            return tuple(_info(row) for row in connection.execute("SELECT * FROM tokens ORDER BY created_us, id"))
 
     def _insert(
-        self, connection: Any, name: str, role: Role, expires: timedelta | None, now_us: int, *, bootstrap: bool
+        self,
+        connection: sqlite3.Connection,
+        name: str,
+        role: Role,
+        expires: timedelta | None,
+        now_us: int,
+        *,
+        bootstrap: bool,
     ) -> tuple[str, TokenInfo]:
         if expires is not None and not timedelta(0) < expires <= _LONGEST:
             raise UsageError("A token lasts more than nothing and at most 100 years; none was made.", "--expires 90d")
@@ -178,16 +188,16 @@ class Tokens:
             "created_us": now_us,
             "expires_us": None if expires is None else now_us + expires // timedelta(microseconds=1),
         }
-        connection.execute(insert(table).values(**row))
-        return text, _info(connection.execute(select(table).where(table.c.id == token_id)).one())
+        connection.execute(_ADD, row)
+        return text, _info(connection.execute("SELECT * FROM tokens WHERE id = ?", (token_id,)).fetchone())
 
-    def _note_use(self, row: Any) -> None:
+    def _note_use(self, row: sqlite3.Row) -> None:
         now_us = self._access.now_us()
-        if row.used_us is not None and abs(now_us - row.used_us) < _USE_NOTED_EVERY_US:
+        if row["used_us"] is not None and abs(now_us - row["used_us"]) < _USE_NOTED_EVERY_US:
             return
         # On a full disk an administrator must still get in, to delete what fills it.
         with contextlib.suppress(StateError), self._access.write() as connection:
-            connection.execute(update(table).where(table.c.id == row.id).values(used_us=now_us))
+            connection.execute("UPDATE tokens SET used_us = ? WHERE id = ?", (now_us, row["id"]))
 
 
 def _check_name(name: str) -> None:
@@ -203,8 +213,9 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _info(row: Any) -> TokenInfo:
+def _info(row: sqlite3.Row) -> TokenInfo:
     expires, revoked, used = (
-        None if moment is None else from_us(moment) for moment in (row.expires_us, row.revoked_us, row.used_us)
+        None if row[name] is None else from_us(row[name]) for name in ("expires_us", "revoked_us", "used_us")
     )
-    return TokenInfo(row.id, row.name, row.role, bool(row.bootstrap), from_us(row.created_us), expires, revoked, used)
+    created, bootstrap = from_us(row["created_us"]), bool(row["bootstrap"])
+    return TokenInfo(row["id"], row["name"], row["role"], bootstrap, created, expires, revoked, used)

@@ -15,7 +15,7 @@ from typing import Any
 from resurgam import __version__
 from resurgam.catalog.drills import Drill
 from resurgam.catalog.jobs import Job
-from resurgam.catalog.models import to_us
+from resurgam.catalog.moments import to_us
 from resurgam.catalog.state import State
 from resurgam.policy.drills import digest_of
 

@@ -6,18 +6,17 @@ A part that can't be looked at becomes a trouble in the facts, which `policy.hea
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.history import KINDS
 from resurgam.catalog.jobs import Outcome
-from resurgam.catalog.models import to_us
+from resurgam.catalog.moments import to_us
 from resurgam.catalog.state import State
 from resurgam.catalog.state_file import MARKER
 from resurgam.errors import ResurgamError
@@ -98,8 +97,8 @@ class Folders:
             return self._look()
         except ResurgamError as error:
             return Looked(troubles=(_trouble("folder_unreadable", error),))
-        except (DBAPIError, OSError) as error:
-            said = error.strerror if isinstance(error, OSError) else error.orig
+        except (sqlite3.Error, OSError) as error:
+            said = error.strerror if isinstance(error, OSError) else error
             return Looked(troubles=(Trouble("folder_unreadable", f"The backups can not be listed: {said}.", _LOOK),))
 
     def _look(self) -> Looked:

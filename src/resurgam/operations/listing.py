@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resurgam.catalog.catalog import BackupRecord
-from resurgam.catalog.models import to_us
+from resurgam.catalog.moments import to_us
 from resurgam.clock import Clock
 from resurgam.errors import NotFoundError, ResurgamError, StateError, UsageError
 from resurgam.operations.inventory import Inventory

@@ -21,7 +21,7 @@ from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import Archive, open_archive
 from resurgam.catalog.catalog import BackupRecord
 from resurgam.catalog.facts import facts_of
-from resurgam.catalog.models import from_us
+from resurgam.catalog.moments import from_us
 from resurgam.durable import fsync_folder, rename_new, write_all
 from resurgam.errors import ArchiveError, DamagedError, StorageError, UsageError
 from resurgam.operations.holdings import Draft, NewBackup
