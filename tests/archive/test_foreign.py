@@ -161,7 +161,9 @@ def test_bytes_changed_give_an_error_or_the_same(tmp_path: Path, stream: bytes) 
             continue
 
 
-@pytest.mark.parametrize("more", [b"x", b"garbage after the end", b"\x1f\x8b\x08\0", gzip.compress(b"x" * 600, mtime=0)])
+@pytest.mark.parametrize(
+    "more", [b"x", b"garbage after the end", b"\x1f\x8b\x08\0", gzip.compress(b"x" * 600, mtime=0)]
+)
 def test_garbage_after_the_stream_is_refused(tmp_path: Path, stream: bytes, more: bytes) -> None:
     path = tmp_path / f"{NAME}.tar.gz"
     path.write_bytes(gzip.compress(stream) + more)
