@@ -307,18 +307,20 @@ class Service:
 
     def prune(self, *, dry_run: bool = False, accept: bool = False, wait: bool = False) -> PruneResult:
         """Delete what retention no longer keeps; with `accept` although a backup looked suspicious."""
+        from resurgam.catalog.state import state_to_look_at
         from resurgam.operations.clocks import clocks_agree
         from resurgam.operations.retention import prune_and_collect
 
-        def run(progress: Progress) -> PruneResult:
+        def run(progress: Progress, state: State | None = None) -> PruneResult:
             with self.folder.lock() if not dry_run else contextlib.nullcontext():
                 self.inventory.refresh()
-                agree = clocks_agree(self.clock, self.holdings.time, self.server)
-                parts = (self.inventory, self.retention, self.state, self.clock.now())
+                agree = clocks_agree(self.clock, self.holdings.time, self.server, dry_run=dry_run)
+                parts = (self.inventory, self.retention, state or self.state, self.clock.now())
                 return prune_and_collect(*parts, progress, clocks_agree=agree, dry_run=dry_run, accept=accept)
 
         if dry_run:
-            return run(self.progress)
+            with state_to_look_at(self.settings.backup_state_file, lambda: self.state, self.clock) as state:
+                return run(self.progress, state)
         return self._recorded("prune", self.settings.app_name, self._in_line(run, wait), endings.prune_ended)
 
     def pin(self, name: str, *, remove: bool = False) -> str:

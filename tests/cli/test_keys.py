@@ -77,7 +77,8 @@ def test_list_shows_what_opens_it_and_no_secret(commands: Keys) -> None:
         "recipient": None,
         "proven_at": None,
     }
-    assert (answer["repository"], answer["generation"], answer["epoch"]) == (REPOSITORY.hex(), 1, 1)
+    told = (answer["success"], answer["repository"], answer["generation"], answer["epoch"])
+    assert told == (True, REPOSITORY.hex(), 1, 1)
 
 
 def test_add_and_remove(commands: Keys) -> None:

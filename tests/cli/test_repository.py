@@ -115,11 +115,12 @@ def test_export_import_delete_and_prune(scene: Scene) -> None:
     with tarfile.open(exported["archive_path"]) as archive:
         assert f"{name}/backup_metadata.json" in archive.getnames()
     assert scene.run("export", name, exported["archive_path"]).code == 2
-    assert scene.run("import", exported["archive_path"], "--json").error["code"] == "usage"
+    there = scene.run("import", exported["archive_path"], "--json")
+    assert there.code == 0 and (there.json["imported"], there.json["backup_name"]) == (False, name)
     assert scene.run("delete", name, "--yes").code == 0
     assert scene.run("list", "--json").json == []
     again = scene.run("import", exported["archive_path"], "--json").json
-    assert again["backup_name"] == name and scene.run("verify", name, "--full").code == 0
+    assert again["imported"] and again["backup_name"] == name and scene.run("verify", name, "--full").code == 0
     assert scene.run("delete", name, "--yes").code == 0
     planned = scene.run("prune", "--dry-run", "--json").json["repository"]
     assert planned["frees_bytes"] == planned["repository_bytes"] > 0

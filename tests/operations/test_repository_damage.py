@@ -8,11 +8,13 @@ import subprocess
 
 import pytest
 
-from resurgam import moving
+from resurgam import moving, readiness
 from resurgam.errors import DamagedError, StoreUnreachable, UsageError, VerifyFailed
+from resurgam.operations.repository_keys import rotate
 from resurgam.repository.run import About, RepositoryRun
 from resurgam.service import Service
 from resurgam.stores.object_folder import FolderStore
+from tests.operations.namespaces import in_child, mount, needs_mounts, own_mounts
 from tests.operations.processes import start
 from tests.operations.scene import Scene
 from tests.operations.test_repository import in_repository, objects
@@ -70,6 +72,35 @@ def test_of_several_backups_those_are_damaged_that_need_what_a_verification_foun
 
 def _conditions(service: Service) -> dict[str, str]:
     return {one["backup_name"]: one["condition"] for one in service.list_backups()}
+
+
+@needs_mounts
+@pytest.mark.parametrize("kind", ["archives", "repository"])
+def test_a_dry_run_of_a_prune_works_on_a_read_only_disk(scene: Scene, kind: str) -> None:
+    more = {"MAX_BACKUPS": "1"} | ({"BACKUP_REPOSITORY": "", "BACKUP_ENCRYPTION_KEY": ""} if kind == "archives" else {})
+
+    def planned() -> list[str]:
+        mount("--bind", scene.root, scene.root)
+        mount("-o", "remount,ro,bind", scene.root)
+        with scene.service(**more) as service:
+            return [one.decision.name for one in service.prune(dry_run=True).deleted]
+
+    with scene.service(**{**more, "MAX_BACKUPS": "9"}) as service:
+        names = [service.backup().name for _ in range(3)]
+        service.pin(names[0])
+    assert in_child(planned, mounts=own_mounts) == [names[1]]
+
+
+def test_66_a_prune_after_a_rotation_says_what_it_freed_net(scene: Scene) -> None:
+    with scene.service() as service:
+        service.backup()
+        rotate(readiness.repository(service).keys())
+    before = sum(path.stat().st_size for path in objects(scene, "packs"))
+    with scene.service() as service:
+        done = service.prune().to_json()["repository"]
+    after = sum(path.stat().st_size for path in objects(scene, "packs"))
+    assert done["deleted_packs"] and done["rewritten_bytes"] == after
+    assert done["freed_bytes"] == max(0, before - after) < before / 2
 
 
 def test_46_what_fails_after_the_commit_makes_the_backup_no_failure(

@@ -9,7 +9,8 @@ import pytest
 from resurgam.archive.entry import Entry, Kind
 from resurgam.archive.index import Index
 from resurgam.errors import DamagedError
-from resurgam.repository.records import CHUNK_ID, Record, chunk_ids, framed
+from resurgam.repository.packs import CHUNK_ID
+from resurgam.repository.records import Record, chunk_ids, framed
 
 
 def record(ids: Sequence[bytes], name: bytes) -> bytes:

@@ -28,6 +28,7 @@ from resurgam.api.schemas import (
 from resurgam.api.schemas_jobs import Health, ScheduleShown
 from resurgam.api.schemas_restore import RestorePlanned
 from resurgam.catalog.catalog import BackupRecord
+from resurgam.counting import count_text
 from resurgam.errors import DamagedError
 from resurgam.jobs.recorded import Asked
 from resurgam.jobs.schedule import upcoming
@@ -199,12 +200,14 @@ async def prune(request: Request, wait: Wait = False) -> Answer:
     if wanted.dry_run:
         service = runtime.service.on_behalf_of(Asked("api", caller_of(request).name))
         planned = (await slowly(lambda: service.prune(dry_run=True, accept=wanted.accept))).to_json()
-        message = f"Prune would delete {planned['deleted']} backups"
+        message = f"Prune would delete {count_text(planned['deleted'], 'backup')}"
         return Answer({"message": message, "prune": planned, "job_id": None})
     asked = {"accept": wanted.accept}
     job = await run_job(request, "prune", runtime.service.settings.app_name, asked, wait=wait)
     done = job.details.get("result", {})
-    return Answer({"message": f"Prune deleted {done.get('deleted')} backups", "prune": done, "job_id": job.id})
+    return Answer(
+        {"message": f"Prune deleted {count_text(done.get('deleted', 0), 'backup')}", "prune": done, "job_id": job.id}
+    )
 
 
 def pin(request: Request, backup_name: Name) -> Answer:

@@ -9,8 +9,12 @@ Rules:
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +32,7 @@ from resurgam.catalog.signs import Signs
 from resurgam.catalog.slots import Slots
 from resurgam.catalog.sqlite import Database
 from resurgam.catalog.state_access import Access, as_json
-from resurgam.catalog.state_file import open_state_file
+from resurgam.catalog.state_file import explained, open_state_file
 from resurgam.catalog.tokens import Tokens
 from resurgam.clock import Clock, SystemClock
 from resurgam.errors import StateError
@@ -191,3 +195,20 @@ class State:
         query = "SELECT id FROM restores WHERE id = ? AND outcome IS NULL"
         if connection.execute(query, (restore_id,)).fetchone() is None:
             raise StateError(f"The state file {self._access.path} has no open restore {restore_id}.")
+
+
+@contextmanager
+def state_to_look_at(path: Path, opened: Callable[[], State], clock: Clock) -> Iterator[State]:
+    """The state for whoever changes nothing: the one that `opened` gives, or where its folder can't be written to, a
+    copy that goes with the block."""
+    if os.access(path.parent, os.W_OK | os.X_OK):
+        yield opened()
+        return
+    with tempfile.TemporaryDirectory(prefix="resurgam-state-") as made:
+        copy = Path(made) / path.name
+        with explained(path):
+            for suffix in ("", "-wal"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+        with State.open(copy, clock=clock) as state:
+            yield state

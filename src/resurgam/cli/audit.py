@@ -10,7 +10,8 @@ import typer
 
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption
-from resurgam.cli.wording import columns, count_text, printable
+from resurgam.cli.wording import columns, printable
+from resurgam.counting import count_text
 from resurgam.errors import ResurgamError
 
 if TYPE_CHECKING:

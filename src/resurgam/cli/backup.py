@@ -8,7 +8,8 @@ import typer
 
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption, QuietOption
-from resurgam.cli.wording import count_text, seconds_text, size_text
+from resurgam.cli.wording import seconds_text, size_text
+from resurgam.counting import count_text
 
 WaitOption = Annotated[
     bool, typer.Option("--wait", help="While another run is at work, stand in line rather than being refused.")

@@ -9,7 +9,8 @@ import typer
 from resurgam.cli import exits
 from resurgam.cli.audit import audited
 from resurgam.cli.face import Face, JsonOption, QuietOption, complete_names
-from resurgam.cli.wording import count_text, moment_text, printable, seconds_text
+from resurgam.cli.wording import moment_text, printable, seconds_text
+from resurgam.counting import count_text
 
 if TYPE_CHECKING:
     from resurgam.operations.drill import DrillResult

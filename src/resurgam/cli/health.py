@@ -6,7 +6,8 @@ from typing import Any
 
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption
-from resurgam.cli.wording import columns, count_text, moment_text, printable, seconds_text, size_text
+from resurgam.cli.wording import columns, moment_text, printable, seconds_text, size_text
+from resurgam.counting import count_text
 
 _CODES = {"healthy": exits.OK, "disabled": exits.OK, "warning": exits.DEGRADED, "critical": exits.FAILED}
 
@@ -70,7 +71,7 @@ def _figures(answer: dict[str, Any]) -> list[tuple[str, str]]:
         held = f"{size_text(repository['size_bytes'])}, in which they share what is the same"
         rows += [("repository", held), ("recovery kit", _KITS[repository["recovery_kit"]])]
     if trend["projected_days_until_full"] is not None:
-        rows.append(("full in", f"{trend['projected_days_until_full']:g} days, if it goes on like this"))
+        rows.append(("full in", f"{trend['projected_days_until_full']:g} d, if it goes on like this"))
     if answer["running_job_id"] is not None:
         rows.append(("under way", f"job {answer['running_job_id']}"))
     return rows

@@ -53,7 +53,7 @@ def list_keys(json: JsonOption = False) -> int:
     with key_access(face) as access:
         ring, warnings = repository_keys.list_keys(access)
     face.warn(*warnings)
-    face.answer(repository_keys.ring_json(ring), _ring_text(ring))
+    face.answer({"success": True, **repository_keys.ring_json(ring)}, _ring_text(ring))
     return exits.OK
 
 

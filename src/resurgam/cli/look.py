@@ -9,7 +9,8 @@ import typer
 
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption, NameArgument, NamesArgument, QuietOption
-from resurgam.cli.wording import columns, count_text, moment_text, printable, size_text
+from resurgam.cli.wording import columns, moment_text, printable, size_text
+from resurgam.counting import count_text
 from resurgam.errors import ResurgamError, UsageError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import typer
 from resurgam.cli import exits
 from resurgam.cli.audit import audited
 from resurgam.cli.face import DryRunOption, Face, JsonOption, NameArgument, YesOption
-from resurgam.cli.wording import columns, count_text, printable, size_text
+from resurgam.cli.wording import columns, printable, size_text
+from resurgam.counting import count_text
 
 if TYPE_CHECKING:
     from resurgam.operations.deletion import DeleteResult
@@ -121,7 +122,8 @@ def _collected_text(result: PruneResult) -> str:
         of = f"{size_text(told['frees_bytes'])} of {size_text(told['repository_bytes'])}"
         return f"\nThe repository would be {of} smaller now; what deleted backups alone need comes to that."
     waiting = f"; {count_text(told['waiting_packs'], 'pack')} left for the next prune" if told["waiting_packs"] else ""
-    return f"\nThe repository gave back {size_text(told['freed_bytes'])}{waiting}."
+    rewritten = f"; {size_text(told['rewritten_bytes'])} were written anew" if told["rewritten_bytes"] else ""
+    return f"\nThe repository gave back {size_text(told['freed_bytes'])}{rewritten}{waiting}."
 
 
 def _printable_lines(text: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from resurgam.cli.wording import count_text, moment_text, printable, seconds_text, size_text
+from resurgam.cli.wording import moment_text, printable, seconds_text, size_text
+from resurgam.counting import count_text
 
 if TYPE_CHECKING:
     from resurgam.operations.restore import RestoreResult
@@ -88,7 +89,7 @@ def _database(plan: DatabasePlan) -> Iterator[str]:
         program = f" ({group.application})" if group.application else ""
         yield f"  - end {count_text(group.count, 'session')} of {group.user}{program} from {group.address}"
     if len(around.sessions) > _SESSIONS and not plan.in_place:
-        yield f"  - end sessions of {len(around.sessions) - _SESSIONS} more kinds"
+        yield f"  - end sessions of {count_text(len(around.sessions) - _SESSIONS, 'more kind')}"
     if plan.script.dumped_from:
         yield f"  - go from PostgreSQL {plan.script.dumped_from} to {around.server_version}"
 

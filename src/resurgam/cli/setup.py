@@ -12,6 +12,7 @@ import typer
 from resurgam.cli import exits
 from resurgam.cli.face import Face, JsonOption, print_out
 from resurgam.cli.wording import printable
+from resurgam.counting import count_text
 from resurgam.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -123,5 +124,7 @@ def _doctor_text(checks: tuple[Check, ...]) -> str:
             lines.append(f"         fix: {check.fix}")
     problems = sum(check.status == "problem" for check in checks)
     warnings = sum(check.status == "warning" for check in checks)
-    lines.append(f"{len(checks)} checks: {problems} problems, {warnings} warnings.")
+    lines.append(
+        f"{count_text(len(checks), 'check')}: {count_text(problems, 'problem')}, {count_text(warnings, 'warning')}."
+    )
     return "\n".join(map(printable, lines))

@@ -38,11 +38,6 @@ def seconds_text(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def count_text(count: int, singular: str, plural: str = "") -> str:
-    """`1 file`, `1,234 files`."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
-
-
 def printable(text: str) -> str:
     """Without what could steer a terminal: names in an archive are anybody's."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

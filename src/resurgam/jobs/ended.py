@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from resurgam.counting import count_text
 from resurgam.operations.inventory import megabytes
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ def backup_ended(result: BackupResult) -> Ended:
 
 
 def verify_ended(result: VerifyResult) -> Ended:
-    return Ended("ok", f"{result.total_files:,} files are sound", result.to_json())
+    return Ended("ok", f"sound: {count_text(result.total_files, 'file')}", result.to_json())
 
 
 def verify_all_ended(result: VerifyAllResult) -> Ended:
-    return Ended("ok", f"{len(result.sound)} backups are sound", result.to_json())
+    return Ended("ok", f"sound: {count_text(len(result.sound), 'backup')}", result.to_json())
 
 
 def drill_ended(result: DrillResult) -> Ended:

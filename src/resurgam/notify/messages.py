@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from resurgam.counting import count_text
 from resurgam.settings.service_model import Channel, Severity
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Sender:
 
     def of_health(self, severity: Severity, findings: Sequence[str], now: datetime, *, good: bool = False) -> Message:
         """Findings about health, a sentence or more each, or that they are over."""
-        many = f"{len(findings)} findings" if len(findings) > 1 else "1 finding"
+        many = count_text(len(findings), "finding")
         title = f"{self.application}: {many} of health {'over' if good else f'({severity})'}"
         return Message("health", severity, title, self._signed(findings, "`resurgam health` shows all", now), good)
 

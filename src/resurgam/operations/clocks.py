@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 from resurgam.clock import Clock
-from resurgam.errors import DatabaseError
+from resurgam.errors import DatabaseError, StorageError
 from resurgam.postgres.connection import Server
 
 TOLERANCE = timedelta(hours=1)
@@ -16,13 +16,18 @@ DIFFER = (
 )
 
 
-def clocks_agree(clock: Clock, stored: Callable[[], float], server: Server) -> bool:
+def clocks_agree(clock: Clock, stored: Callable[[], float], server: Server, *, dry_run: bool = False) -> bool:
     """Ask all three; `stored` is the clock of where the backups are, in seconds since 1970.
 
-    A server that can't be reached has no say: a full disk must be prunable while it is down.
+    A server that can't be reached has no say: a full disk must be prunable while it is down. Nor, in a dry run, has a
+    disk that is read-only: a folder tells the time by a file that is written there.
     """
-    if abs(timedelta(seconds=stored() - clock.now().timestamp())) > TOLERANCE:
-        return False
+    try:
+        if abs(timedelta(seconds=stored() - clock.now().timestamp())) > TOLERANCE:
+            return False
+    except StorageError:
+        if not dry_run:
+            raise
     try:
         with closing(server.connect()) as session:
             row = session.execute("SELECT clock_timestamp()").fetchone()

@@ -75,8 +75,9 @@ _MOST_IN_BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class CollectionResult:
-    """What a prune of the repository did, or with `dry_run` would do. Sizes in bytes; `waiting` packs have a tombstone
-    whose grace is not over, or whose age no clock can tell for sure."""
+    """What a prune of the repository did, or with `dry_run` would do. Sizes in bytes; `freed` is what went less what
+    was `rewritten`; `waiting` packs have a tombstone whose grace is not over, or whose age no clock can tell for
+    sure."""
 
     dry_run: bool
     plan: CollectionPlan
@@ -84,6 +85,7 @@ class CollectionResult:
     freed: int
     waiting: int
     swept: int
+    rewritten: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,6 +98,7 @@ class CollectionResult:
             "spared_packs": self.plan.spared,
             "deleted_packs": self.deleted_packs,
             "freed_bytes": self.freed,
+            "rewritten_bytes": self.rewritten,
             "waiting_packs": self.waiting,
             "swept": self.swept,
         }
@@ -182,7 +185,7 @@ def collect(
     clock.sleep(2 * lag)
     standing, used = looks.everything()
     progress.phase("Copying what is needed out of packs that go", plan.copied)
-    written = _copy_out(repository, sealer, used, progress, pack_size)
+    written, rewritten = _copy_out(repository, sealer, used, progress, pack_size)
     clock.sleep(lag)  # whoever misses a chunk where it was must find the copy
     repository.index.reload(written)
     used = used_by(repository, standing)
@@ -190,7 +193,7 @@ def collect(
     now, wait = stamp_now(store, clock), grace(running=busy or _busy(repository, clock))
     free = used.packs.keys() - _held(repository, used)
     going = [pack for pack, stamp in doomed.items() if pack in free and may_go(stamp, now, wait)]
-    freed = sum(used.packs[pack].size for pack in going)
+    freed = max(0, sum(used.packs[pack].size for pack in going) - rewritten)
     waiting = len(doomed.keys() & used.packs.keys()) - len(going)
     _delete(repository, sealer, going, written)
     clock.sleep(lag)  # who still lists a pack must find its tombstone
@@ -199,7 +202,7 @@ def collect(
     seal_manifests_anew(repository, clock)
     for intent in died:
         store.delete(intent_key(intent))
-    return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone) + len(died))
+    return CollectionResult(False, plan, len(going), freed, waiting, swept + len(gone) + len(died), rewritten)
 
 
 def running(repository: Repository) -> bool:
@@ -299,8 +302,8 @@ def _health(used: Usage, pack: bytes, damaged: Set[bytes], outdated: bool) -> He
 
 def _copy_out(
     repository: Repository, sealer: Sealer, used: Usage, progress: Progress, pack_size: int
-) -> frozenset[bytes]:
-    """Write anew what lies only in tombstoned packs (sentence 54); answers the packs that were written."""
+) -> tuple[frozenset[bytes], int]:
+    """Write anew what lies only in tombstoned packs (sentence 54); answers the packs that were written, and bytes."""
     packing = Packing(repository.store, sealer, repository.index, pack_size=pack_size)
     reader = ChunkReader(repository.store, repository.opener, repository.index)
 
@@ -315,7 +318,7 @@ def _copy_out(
         packing.flush()
     finally:
         packing.close()
-    return frozenset(packing.written)
+    return frozenset(packing.written), packing.added
 
 
 def _take(packing: Packing, reader: ChunkReader, entry: PackEntry, chunk: OpenChunk | None) -> None:

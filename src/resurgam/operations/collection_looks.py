@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Set
 
 from resurgam.archive.entry import printable
 from resurgam.clock import Clock
+from resurgam.counting import count_text
 from resurgam.errors import CollectionRefused, DamagedError, HostileError, ObjectMissing
 from resurgam.operations.losses import refuse_losses
 from resurgam.repository.index_usage import Usage, usage
@@ -85,7 +86,7 @@ def _chunks_missing(repository: Repository, standing: Standing, count: int) -> D
             hurt.append(printable(repository.manifest(manifest).head.name.encode(errors="replace")))
     named = f" ({', '.join(sorted(hurt)[:_NAMED])}{' and others' if len(hurt) > _NAMED else ''})" if hurt else ""
     return DamagedError(
-        f"{count} chunks that backups need{named} are in no pack, so nothing was removed.",
+        f"{count_text(count, 'chunk')} of what backups need{named} can be had from no pack, so nothing was removed.",
         "Take a backup: what still exists is stored again. Then `resurgam delete` the backups that stay hurt, which "
         "`resurgam repair` names.",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resurgam.archive.entry import name_text
 from resurgam.archive.opening import Archive
+from resurgam.counting import count_text
 from resurgam.sources.passwords import password_lines
 
 _LARGEST = 256 << 10
@@ -61,7 +62,7 @@ def _diff(name: str, new: bytes, live: Path) -> Iterator[str]:
         yield "(only lines that seem to hold passwords, or line ends, differ)"
     yield from (line[:_COLUMNS] for line in lines[:_LINES])
     if len(lines) > _LINES:
-        yield f"({len(lines) - _LINES:,} more lines)"
+        yield f"({count_text(len(lines) - _LINES, 'more line')})"
 
 
 def _shown(name: str, text: str) -> list[str]:

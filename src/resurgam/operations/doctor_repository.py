@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from resurgam.counting import count_text
 from resurgam.operations.doctor import Status
 from resurgam.operations.inventory import megabytes
 from resurgam.operations.repository_opening import Opened, RepositoryAccess
@@ -34,7 +35,11 @@ def look_at(access: RepositoryAccess) -> RepositoryFacts:
 def repository_findings(look: RepositoryFacts) -> Iterator[tuple[Status, str, str]]:
     """Status, sentence and what to do of each thing."""
     use = "opened" if not look.writes_only else "opened by a write-only key, which adds backups and reads none"
-    yield "ok", f"{look.url} is {use}: {megabytes(look.size):,} MB in packs, {look.slots} ways to open it.", ""
+    yield (
+        "ok",
+        f"{look.url} is {use}: {megabytes(look.size):,} MB in packs, {count_text(look.slots, 'way')} to open it.",
+        "",
+    )
     for warning in look.troubles:
         yield "warning", warning, ""
     if look.waiting:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from resurgam.counting import count_text
+
 _STYLE = """
 body { font: 11pt/1.45 Georgia, serif; color: #1b1f24; max-width: 62em; margin: 2em auto; padding: 0 1.2em; }
 h1 { font-size: 1.7em; margin-bottom: 0; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #bbb; }
@@ -160,9 +162,16 @@ def _drills(drills: Sequence[dict[str, Any]]) -> Iterable[str]:
 
 def _found(drill: dict[str, Any]) -> str:
     rows, files = drill["rows"], drill["files"]
-    counted = [f"{rows:,} rows" if type(rows) is int else "", f"{files:,} files" if type(files) is int else ""]
-    asked = f"{drill['assertions']} assertions" if drill["assertions"] else ""
-    unloaded = f"{len(drill['not_loaded'])} kinds of things compared by their text alone" if drill["not_loaded"] else ""
+    counted = [
+        count_text(rows, "row") if type(rows) is int else "",
+        count_text(files, "file") if type(files) is int else "",
+    ]
+    asked = count_text(drill["assertions"], "assertion") if drill["assertions"] else ""
+    unloaded = (
+        f"{count_text(len(drill['not_loaded']), 'kind')} of things compared by their text alone"
+        if drill["not_loaded"]
+        else ""
+    )
     rights = "loaded as a superuser" if drill["rights"] == "superuser" else ""
     parts = (*counted, asked, f"fingerprint {drill['fingerprint']}", unloaded, rights)
     return ", ".join(part for part in parts if part)
@@ -183,7 +192,7 @@ def _chain(report: dict[str, Any]) -> Iterable[str]:
     last = audit["last"]
     yield "<h2>Digests</h2><table>"
     whole = '<span class="good">whole</span>' if audit["success"] else '<span class="bad">not whole</span>'
-    yield f"<tr><th>Audit log</th><td>{whole}, {audit['entries']:,} entries</td></tr>"
+    yield f"<tr><th>Audit log</th><td>{whole}, {count_text(audit['entries'], 'entry', 'entries')}</td></tr>"
     for problem in audit["problems"]:
         yield f'<tr><th></th><td class="bad">{_text(problem)}</td></tr>'
     if last is not None:

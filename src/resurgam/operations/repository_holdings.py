@@ -20,6 +20,7 @@ from resurgam import __version__
 from resurgam.archive.opening import Archive
 from resurgam.catalog.catalog import Description
 from resurgam.clock import Clock
+from resurgam.counting import count_text
 from resurgam.errors import KeyRefused, NotFoundError, ResurgamError, StorageError
 from resurgam.operations.collection import CollectionResult, Limits, collect, foresee
 from resurgam.operations.holdings import Draft, Held, NewBackup, delete_each, described
@@ -237,7 +238,7 @@ class RepositoryHoldings:
                 known[name] = one
         troubles += [f"The manifest {one.id.hex()} can't be read: {one.problem}" for one in unreadable]
         if len(troubles) > _MOST_TROUBLES:
-            troubles[_MOST_TROUBLES:] = [f"There are {len(troubles) - _MOST_TROUBLES} more such troubles."]
+            troubles[_MOST_TROUBLES:] = [f"And {count_text(len(troubles) - _MOST_TROUBLES, 'more such trouble')}."]
         self._backups, self.troubles = known, tuple(troubles)
 
     def _look_for_damage(self, repository: Repository) -> None:

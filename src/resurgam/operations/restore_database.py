@@ -20,6 +20,7 @@ from psycopg import sql
 
 from resurgam.archive.foreign import ForeignArchive
 from resurgam.archive.opening import Archive, IndexedArchive
+from resurgam.counting import count_text
 from resurgam.durable import write_all
 from resurgam.errors import DamagedError, DatabaseError, RestoreFailed, StorageError, VerifyFailed
 from resurgam.operations.progress import Progress
@@ -263,7 +264,8 @@ def _told_of(script: Script, create: Sequence[str]) -> Iterator[str]:
             "globals_*.sql says what they were."
         )
     if count := subscriptions_of(script):
-        yield f"The backup holds {count} subscriptions, which come back disabled: enable them when all is well."
+        held = count_text(count, "subscription")
+        yield f"The backup holds {held}, to come back disabled: enable them when all is well."
 
 
 def load_database(plan: DatabasePlan, connections: int, journal: Journal, progress: Progress) -> LoadedDatabase:
@@ -361,7 +363,7 @@ def require_rows(connection: Connection, expected: dict[TableName, int]) -> None
 
 def _require(counted: list[tuple[TableName, int]], expected: dict[TableName, int]) -> None:
     wrong = [
-        f"{schema}.{table} has {count:,} rows instead of {expected[schema, table]:,}"
+        f"{schema}.{table} has {count_text(count, 'row')} instead of {expected[schema, table]:,}"
         for (schema, table), count in counted
         if count != expected[schema, table]
     ]

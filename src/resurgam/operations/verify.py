@@ -9,6 +9,7 @@ from typing import Any
 from resurgam.archive.entry import Kind, name_text
 from resurgam.archive.footer import METADATA_NAME
 from resurgam.archive.opening import Archive
+from resurgam.counting import count_text
 from resurgam.errors import VerifyFailed
 from resurgam.operations.inventory import megabytes
 from resurgam.operations.progress import Progress
@@ -167,7 +168,7 @@ def _check_counts(seen: _Seen, metadata: dict[str, Any], foreign: bool) -> Itera
     names, count = config.get("files"), config.get("files_count")
     found = sorted(seen.config)
     if isinstance(names, list) and (count, sorted(map(str, names))) != (len(found), found):
-        yield f"Its config/ holds {len(seen.config)} files, and the metadata lists others ({len(names)})."
+        yield f"Its config/ holds {count_text(len(seen.config), 'file')}, and the metadata lists others ({len(names)})."
     trees = files.get("directories") if isinstance(files, dict) else None
     if isinstance(trees, list) and not set(map(str, trees)) <= seen.trees:
         yield "Its files/ lacks folders that the metadata lists."
@@ -176,6 +177,6 @@ def _check_counts(seen: _Seen, metadata: dict[str, Any], foreign: bool) -> Itera
     if metadata.get("timestamp") != str(metadata["backup_name"]).rpartition("_backup_")[2]:
         yield "Its timestamp is not that of its name."
     if metadata.get("total_files") != seen.files:
-        yield f"It holds {seen.files} files, the metadata says {metadata.get('total_files')}."
+        yield f"It holds {count_text(seen.files, 'file')}, the metadata says {metadata.get('total_files')}."
     if metadata.get("backup_size_bytes") != seen.content:
         yield f"Its files have {seen.content:,} bytes, the metadata says {metadata.get('backup_size_bytes')}."

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from resurgam.counting import count_text
 from resurgam.errors import ArchiveError, DamagedError, KeyRefused, ObjectMissing, RepositoryError, VerifyFailed
 from resurgam.operations.collection import running
 from resurgam.operations.losses import find_losses
@@ -211,7 +212,7 @@ def _open_texts(repository: Repository, found: _Found) -> None:
                 found.problems.append(error.message)
     found.problems += [f"{key} is no object of this repository." for key in foreign[:_NAMED]]
     if len(foreign) > _NAMED:
-        found.problems.append(f"{len(foreign) - _NAMED} more objects are none of this repository.")
+        found.problems.append(f"So are {count_text(len(foreign) - _NAMED, 'more object')}.")
     found.problems += [one for one in repository.index.troubles if one not in found.problems]
 
 
@@ -259,9 +260,8 @@ def _take(repository: Repository, found: _Found, pack: bytes, checked: CheckedPa
     found.bytes_read += repository.index.packs[pack].size
     if checked.damaged:
         found.damaged[pack] = [entry.chunk for entry in checked.damaged]
-        found.problems.append(
-            f"The pack {pack.hex()} holds {len(checked.damaged)} damaged chunks of {len(checked.entries)}."
-        )
+        many = count_text(len(checked.damaged), "damaged chunk")
+        found.problems.append(f"The pack {pack.hex()} holds {many} of {len(checked.entries)}.")
     elif checked.author == WRITE_ONLY:
         found.checked.add(pack)
 

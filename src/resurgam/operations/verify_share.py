@@ -13,6 +13,7 @@ from resurgam.archive.entry import Kind
 from resurgam.archive.foreign import ForeignArchive
 from resurgam.archive.opening import IndexedArchive
 from resurgam.catalog.catalog import BackupRecord
+from resurgam.counting import count_text
 from resurgam.errors import DamagedError
 from resurgam.operations.inventory import Inventory
 from resurgam.operations.progress import Progress
@@ -35,7 +36,7 @@ def verify_record(
         lacking = inventory.holdings.lacking(record.name)
         if lacking:
             raise DamagedError(
-                f"{lacking:,} pieces of {record.name} are in no pack of the repository.",
+                f"{record.name} lacks {count_text(lacking, 'piece')} that no pack of the repository has.",
                 "The next backup stores again what it still has; `resurgam verify --all` says which backups are whole.",
             )
         return _verify_share(archive, now.toordinal() % DAYS, progress)

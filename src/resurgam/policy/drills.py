@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from resurgam.counting import count_text
+
 _SHOWN = 20
 
 
@@ -21,7 +23,10 @@ def table_differences(recorded: object, found: Mapping[tuple[str | None, str], i
     there = {(schema or "", table): rows for (schema, table), rows in found.items()}
     sentences = list(_compared(wanted, there))
     more = len(sentences) - _SHOWN
-    return [*sentences[:_SHOWN], *([f"{more:,} more tables differ."] if more > 0 else [])]
+    return [
+        *sentences[:_SHOWN],
+        *([f"{count_text(more, 'more table differs', 'more tables differ')}."] if more > 0 else []),
+    ]
 
 
 def _compared(wanted: Mapping[tuple[str, str], Any], there: Mapping[tuple[str, str], int]) -> Iterator[str]:
@@ -32,7 +37,8 @@ def _compared(wanted: Mapping[tuple[str, str], Any], there: Mapping[tuple[str, s
         elif key not in wanted:
             yield f"The dump has the table {name}, which was not backed up."
         elif wanted[key] != there[key]:
-            yield f"The table {name} has {there[key]:,} rows in the dump, and {wanted[key]:,} were backed up."
+            found = count_text(there[key], "row")
+            yield f"The table {name} has {found} in the dump, and {wanted[key]:,} were backed up."
 
 
 def tree_differences(metadata: Mapping[str, Any], found: tuple[int, int, int]) -> list[str]:

@@ -70,7 +70,11 @@ def no_backup(view: View, limits: HealthLimits) -> Iterator[Reason]:
         return
     found = f"There is no backup of {facts.application} in {facts.place}"
     if facts.backups:
-        found = f"None of the {len(facts.backups):,} backups of {facts.application} can be restored: all are damaged"
+        found = (
+            f"None of the {len(facts.backups):,} backups of {facts.application} can be restored: all are damaged"
+            if len(facts.backups) > 1
+            else f"The one backup of {facts.application} can't be restored: it is damaged"
+        )
     elif facts.others:
         found += f" ({facts.others:,} of other names; APP_NAME says whose count)"
     yield Reason("no_backup", "critical", f"{found}.", "`resurgam backup` takes one; `resurgam doctor` if it fails.")

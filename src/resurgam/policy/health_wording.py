@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from resurgam.catalog.catalog import BackupRecord
+from resurgam.counting import count_text
 
 
 def mb_of(size: float) -> str:
@@ -24,7 +25,7 @@ def moment_of(moment: datetime) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    return f"1 {noun} is" if number == 1 else f"{number:,} {noun}s are"
+    return count_text(number, f"{noun} is", f"{noun}s are")
 
 
 def names_of(records: tuple[BackupRecord, ...] | list[BackupRecord]) -> str:

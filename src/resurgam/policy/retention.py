@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from resurgam.counting import count_text
+
 # How many of the newest drilled backups stay.
 PROVED = 3
 
@@ -111,7 +113,7 @@ def _plan_series(
         elif frozen:
             decision = Decision(one.name, True, "kept: nothing expires until somebody has looked (prune --accept)")
         elif one in wanted:
-            why = f"deleted: {wanted[one]}, but at most {_count(rules.max_backups, 'backup')} may stay"
+            why = f"deleted: {wanted[one]}, but at most {count_text(rules.max_backups, 'backup')} may stay"
             decision = Decision(one.name, False, why)
         else:
             decision = Decision(one.name, False, f"deleted: {_age(one, now)} old, not younger than {_days(rules)}")
@@ -151,14 +153,10 @@ def _selections(newest_first: list[Candidate], rules: RetentionRules) -> dict[Ca
 def _age(one: Candidate, now: datetime) -> str:
     age = now - one.taken_at
     if age >= timedelta(days=1):
-        return _count(age.days, "day")
+        return count_text(age.days, "day")
     hours, seconds = divmod(age.seconds, 3600)
-    return _count(hours, "hour") if hours else _count(seconds // 60, "minute")
+    return count_text(hours, "hour") if hours else count_text(seconds // 60, "minute")
 
 
 def _days(rules: RetentionRules) -> str:
-    return _count(rules.days, "day")
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+    return count_text(rules.days, "day")

@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from resurgam.clock import Clock
+from resurgam.counting import count_text
 from resurgam.postgres.clients import ClientTools
 from resurgam.postgres.connection import Server
 from resurgam.postgres.dump import Dump
@@ -221,7 +222,7 @@ def _rows(what: str, expected: Mapping[str, tuple[int, str]], found: Mapping[str
         if UNPOPULATED in (wanted[0], got[0]):
             return "is populated, and should not be" if wanted[0] == UNPOPULATED else "is not populated"
         if wanted[0] != got[0]:
-            return f"has {got[0]:,} rows instead of {wanted[0]:,}"
+            return f"has {count_text(got[0], 'row')} instead of {wanted[0]:,}"
         return f"has its {got[0]:,} rows, but not their content" if got[0] > 1 else "has another row"
 
     return _each(what, expected, found, say)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
+from resurgam.counting import count_text
 from resurgam.postgres.loadcheck import SkipRules, TargetFacts, given_roles, is_grant
 from resurgam.postgres.script import CopyBlock, Item, Run, Script, Statement
 from resurgam.postgres.statements import Token, codec, owner_of
@@ -141,7 +142,8 @@ def told(left_out: tuple[LeftOut, ...]) -> tuple[str, ...]:
         else:
             sentences.append(f"{one.name}: {one.why}")
     sentences += [
-        f"The owner {role} of {count:,} objects: the drill's own role owns all" for role, count in owners.items()
+        f"The owner {role} of {count_text(count, 'object')}: the drill's own role owns all"
+        for role, count in owners.items()
     ]
     return tuple(f"{sentence}." for sentence in dict.fromkeys(sentences))
 

@@ -15,7 +15,7 @@ from resurgam.errors import DamagedError
 from resurgam.keys.secrets import ID
 from resurgam.pipeline.codec import open_member
 from resurgam.pipeline.deterministic import plain_member
-from resurgam.repository.records import CHUNK_ID
+from resurgam.repository.packs import CHUNK_ID
 
 COMMITTED, ABANDONED = "committed", "abandoned"
 _LENGTH = struct.Struct("<I")

@@ -24,8 +24,9 @@ from resurgam.pipeline.codec import stored_check
 from resurgam.pipeline.deterministic import deflated, plain_member
 from resurgam.pipeline.workers import ordered_map
 from resurgam.repository.manifests import Manifest
+from resurgam.repository.packs import CHUNK_ID
 from resurgam.repository.reading import ChunkReader
-from resurgam.repository.records import CHUNK_ID, Record, bodies
+from resurgam.repository.records import Record, bodies
 
 
 @dataclass(frozen=True, slots=True)

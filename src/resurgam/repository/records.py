@@ -18,8 +18,8 @@ from blake3 import blake3
 from resurgam.archive.entry import Entry, Identity
 from resurgam.archive.index import MAX_CHUNK, Index
 from resurgam.errors import DamagedError, FileSourceError
+from resurgam.repository.packs import CHUNK_ID
 
-CHUNK_ID = 32
 PRINT = 16
 NO_PRINT = bytes(PRINT)
 # How long a record may stand for files that nobody read again.

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from resurgam.counting import count_text
 from resurgam.errors import SettingsError
 from resurgam.settings import variables as v
 from resurgam.settings.connection import read_connection, read_place
@@ -47,7 +48,7 @@ def load_settings(environ: Mapping[str, str], *, folder: Path | None = None) -> 
     _warn_about_names(reader, dotenv, app_dir)
     settings = _build(reader, environment, app_dir, config_path, dotenv)
     if reader.problems:
-        count = "1 setting is" if len(reader.problems) == 1 else f"{len(reader.problems)} settings are"
+        count = count_text(len(reader.problems), "setting is", "settings are")
         raise SettingsError(
             f"{count} wrong and nothing was touched: " + " ".join(reader.problems),
             "Correct the named settings; docs/settings.md describes each, `resurgam doctor` checks them.",

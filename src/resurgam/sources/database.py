@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from resurgam.archive.entry import Entry, Kind
 from resurgam.clock import Clock
+from resurgam.counting import count_text
 from resurgam.errors import ClientToolError, DamagedError, HostileError
 from resurgam.postgres.clients import ClientTools
 from resurgam.postgres.connection import Server
@@ -200,6 +201,7 @@ def _check_tables(script: Script, snapshot: Snapshot) -> None:
         through[root] -= 1
     if absent:
         raise ClientToolError(
-            f"The dump lacks the data of {len(absent)} tables that the snapshot shows: {', '.join(absent[:10])}.",
+            f"The dump lacks the data of {count_text(len(absent), 'table')} that the snapshot shows: "
+            f"{', '.join(absent[:10])}.",
             "Nothing was published. Check for event triggers or extensions that hide tables from pg_dump.",
         )
