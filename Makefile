@@ -54,7 +54,7 @@ check: setup
 	@$(BIN)/lint-imports
 
 test: tools check
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 soak: tools check
 	@RESURGAM_SOAK=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
