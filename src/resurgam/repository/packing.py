@@ -21,7 +21,7 @@ from resurgam.stores.objects import ObjectStore
 
 # A pack is put when it has this many bytes; the last blob may add 16 MiB.
 PACK_SIZE = 16 << 20
-# Packs that are being verified and put; each is held in memory.
+# Packs that are sealed, verified and put side by side; each is held in memory.
 _IN_FLIGHT = 2
 # The content of backups, and their lists: who reads only lists should not read through content.
 Sort = Literal["content", "list"]
@@ -36,7 +36,7 @@ class Packing:
         self._pack_size = pack_size
         self._builders: dict[Sort, PackBuilder] = {}
         self._in_packs: dict[bytes, int] = {}  # chunks of packs that are still being filled
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="resurgam-packs")
+        self._executor = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="resurgam-packs")
         self._flights: deque[Future[None]] = deque()
         self.used: set[bytes] = set()  # all packs in which what was taken lies
         self.written: list[bytes] = []
