@@ -120,7 +120,7 @@ def _files(ours: Ours, everyone: Sequence[Rival], pairs: int, place: Path) -> li
     """First backup of the files, the same again, a full verification, and a restore of them all.
 
     Each restore gets a folder of its own below `place`, and none is removed before the end: ext4 passes over inodes
-    that were freed a short while ago, and who makes files after 20,000 were removed pays for that (measured: 9 s, not 3).
+    that were freed a short while ago, and whoever makes files then pays for it (measured: 9 s instead of 3).
     """
     named = ("first backup of files", "unchanged files", "full verification", "restore of files")
     limits = (1 / 3, 0.5, 0.5, 0.5)
