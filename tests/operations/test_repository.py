@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ from resurgam.errors import (
 )
 from resurgam.operations.repository_keys import prove_kit
 from resurgam.operations.restore import Parts, Wishes
+from resurgam.repository.run import reserving
 from tests.operations.scene import Scene, lost
 
 ALL = Parts(database=True, config=True, files=True)
@@ -215,6 +220,36 @@ def test_51_a_prune_deletes_the_others_although_somebody_was_quicker_with_one(sc
             other.delete(names[1])
         assert holdings.delete_all(names[:3]) == {}
         assert [one["backup_name"] for one in service.list_backups()] == names[3:]
+
+
+def test_67_no_machine_takes_a_name_that_another_is_about_to_take(scene: Scene) -> None:
+    with scene.service() as service, ExitStack() as others:
+        repository = readiness.repository(service).open().repository
+        now = scene.clock.now()
+        names = [f"radiology_backup_{now + timedelta(seconds=ahead):%Y%m%d_%H%M%S}" for ahead in range(20)]
+        assert all(others.enter_context(reserving(repository, name)) for name in names)
+        with reserving(repository, names[0]) as free:
+            assert not free
+        taken = service.backup()
+        assert taken.name not in names
+    with scene.service() as service:
+        assert objects(scene, "intents") == [] and service.verify_all().sound == (taken.name,)
+
+
+def test_67_of_two_that_ask_at_once_never_both_get_the_name(scene: Scene) -> None:
+    with scene.service() as service:
+        repository = readiness.repository(service).open().repository
+    together = threading.Barrier(2)
+
+    def ask(number: int) -> bool:
+        together.wait()
+        with reserving(repository, f"radiology_backup_{number}") as free:
+            together.wait()
+            return free
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(100):
+            assert not all(pool.map(ask, [number] * 2))
 
 
 def test_a_safety_backup_goes_into_the_repository(scene: Scene) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +54,9 @@ class ArchiveHoldings:
 
     def has(self, name: str) -> bool:
         return self.file_of(name).exists()
+
+    def reserving(self, name: str) -> AbstractContextManager[bool]:
+        return nullcontext(True)  # the folder's lock keeps all others out
 
     def series_of(self, name: str) -> str:
         return ""

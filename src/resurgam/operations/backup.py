@@ -6,6 +6,9 @@ The order is docs/ordering.md's, sentences 1 to 14.
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -195,26 +198,26 @@ def take(
     application's. Raises as `back_up` does.
     """
     inventory.refresh()
-    name, taken_at = _free_name(application.name, inventory, clock)
-    sequence = max(inventory.next_sequence(taken_at), inventory.holdings.ever() + 1)
-    new = NewBackup(name, taken_at, sequence)
-    path = application.server.environment.get("PATH")
-    tools = find_clients(holder.info.server_version, pg_bin, path)
-    hooked = HookedRun(hooks, application.server.environment, progress, name)
-    run = _Run(application, tools, limits, clock, progress, hooked)
-    with hooked.around(), inventory.holdings.writing(new) as draft:
-        captured = run.capture(holder, draft.writer, name, new.mtime_ns)
-        metadata = build_metadata(
-            name,
-            taken_at,
-            sequence,
-            __version__,
-            captured,
-            draft.writer.total_files,
-            draft.writer.content_bytes,
-        )
-        progress.phase("Checking what was stored")
-        held = draft.commit(metadata)
+    with _free_name(application.name, inventory, clock) as (name, taken_at):
+        sequence = max(inventory.next_sequence(taken_at), inventory.holdings.ever() + 1)
+        new = NewBackup(name, taken_at, sequence)
+        path = application.server.environment.get("PATH")
+        tools = find_clients(holder.info.server_version, pg_bin, path)
+        hooked = HookedRun(hooks, application.server.environment, progress, name)
+        run = _Run(application, tools, limits, clock, progress, hooked)
+        with hooked.around(), inventory.holdings.writing(new) as draft:
+            captured = run.capture(holder, draft.writer, name, new.mtime_ns)
+            metadata = build_metadata(
+                name,
+                taken_at,
+                sequence,
+                __version__,
+                captured,
+                draft.writer.total_files,
+                draft.writer.content_bytes,
+            )
+            progress.phase("Checking what was stored")
+            held = draft.commit(metadata)
     agree, failures = run.clocks_agree(held.stored_at), list(hooked.failures)
     try:
         inventory.refresh()
@@ -347,11 +350,17 @@ def _whole(copy: BackupCopy, record: BackupRecord) -> bool:
     return copy.condition == "good" or (copy.condition in ("foreign", "sealed") and copy.size == longest)
 
 
-def _free_name(app_name: str, inventory: Inventory, clock: Clock) -> tuple[str, datetime]:
-    """This second's name, in UTC; one that is taken anywhere waits for the next second."""
+@contextmanager
+def _free_name(app_name: str, inventory: Inventory, clock: Clock) -> Iterator[tuple[str, datetime]]:
+    """This second's name, in UTC, for the block's length; one that is taken anywhere waits for the next second."""
     while True:
         taken_at = clock.now()
         name = f"{app_name}_backup_{taken_at:%Y%m%d_%H%M%S}"
+        wait = 1 - taken_at.microsecond / 1e6
         if inventory.catalog.get(name) is None and not inventory.holdings.has(name):
-            return name, taken_at
-        clock.sleep(1 - taken_at.microsecond / 1e6)
+            with inventory.holdings.reserving(name) as free:
+                if free:
+                    yield name, taken_at
+                    return
+            wait += secrets.randbelow(2000) / 1000  # or both would ask for the same one again
+        clock.sleep(wait)

@@ -113,6 +113,9 @@ class Holdings(Protocol):
     def has(self, name: str) -> bool:
         """Whether a backup of that name is there at this moment."""
 
+    def reserving(self, name: str) -> AbstractContextManager[bool]:
+        """Keeps a name for one that is about to be `writing`; False if another machine may be about to take it."""
+
     def series_of(self, name: str) -> str:
         """What retention counts a backup with: those that others can't add to."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -35,7 +35,7 @@ from resurgam.repository.memory import Memory
 from resurgam.repository.reader import RepositoryBackup
 from resurgam.repository.records import chunk_ids
 from resurgam.repository.repository import Repository, StoredBackup, Unreadable
-from resurgam.repository.run import About, backing_up
+from resurgam.repository.run import About, backing_up, reserving
 from resurgam.repository.sealing import FULL, WRITE_ONLY
 from resurgam.stores.folder import BackupFolder
 from resurgam.stores.listing import FoundArchive, is_backup_name
@@ -96,6 +96,9 @@ class RepositoryHoldings:
 
     def has(self, name: str) -> bool:
         return name in self._known() or name in self._written
+
+    def reserving(self, name: str) -> AbstractContextManager[bool]:
+        return reserving(self._access.current().repository, name)
 
     def series_of(self, name: str) -> str:
         backup = self._known().get(name)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from resurgam.errors import (
     ArchiveError,
@@ -250,6 +251,23 @@ def _newest(committed: Mapping[bytes, StoredObject]) -> bytes:
     return b"".join(sorted(committed, key=lambda one: (-committed[one].stored_at, one))[:_KNOWN])
 
 
+@contextmanager
+def reserving(repository: Repository, name: str) -> Iterator[bool]:
+    """Keep a backup's name from all other machines for the block's length; False if one of them may have it.
+
+    Who sees another's intent of the name gives way (sentence 67): of two that put theirs at once, one sees the other.
+    """
+    intent = new_id()
+    note = json.dumps({"name": name, "run": ""}).encode()
+    repository.store.put(intent_key(intent), Sealer(repository.keys).seal_text(Kind.INTENT, intent, note))
+    try:
+        others = [other for other, _ in intents(repository) if other != intent]
+        yield all(_note_of(repository, other).get("name") != name for other in others)
+    finally:
+        with contextlib.suppress(StorageError):  # a hint only, which ends by its age
+            repository.store.delete(intent_key(intent))
+
+
 def intents(repository: Repository) -> list[tuple[bytes, float]]:
     """The runs that say they are under way, and since when by the store's clock."""
     found = ((id_of(one.key), one.stored_at) for one in repository.store.list("intents/"))
@@ -259,8 +277,18 @@ def intents(repository: Repository) -> list[tuple[bytes, float]]:
 def run_of(repository: Repository, intent: bytes) -> bytes | None:
     """What stands in the headers of that run's packs (`Sealer.run`); None if that can't be told, or only on the word of
     a write-only host, which could name any run."""
+    note = _note_of(repository, intent)
+    try:
+        return bytes.fromhex(note["run"]) if note["author"] == FULL else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _note_of(repository: Repository, intent: bytes) -> dict[str, Any]:
+    """What an intent says, and who by `author`; nothing if it is gone or no such thing."""
     try:
         header, text = read_text(repository.store, repository.opener, Kind.INTENT, intent)
-        return bytes.fromhex(json.loads(text)["run"]) if header.author == FULL else None
-    except (ArchiveError, RepositoryError, ObjectMissing, ValueError, TypeError, KeyError, RecursionError):
-        return None
+        note = json.loads(text)
+    except (ArchiveError, RepositoryError, ObjectMissing, ValueError, RecursionError):
+        return {}
+    return note | {"author": header.author} if isinstance(note, dict) else {}
