@@ -35,6 +35,8 @@ from resurgam.stores.objects import StoredObject
 
 # How often a run copies chunks out of packs that were tombstoned meanwhile, before it gives up.
 _ATTEMPTS = 10
+# How many intents are read for the names that they ask for: no honest machines have more.
+_ASKED = 256
 # How many earlier backups a manifest names. Each is named by as many later ones.
 _KNOWN = 256
 
@@ -261,7 +263,7 @@ def reserving(repository: Repository, name: str) -> Iterator[bool]:
     note = json.dumps({"name": name, "run": ""}).encode()
     repository.store.put(intent_key(intent), Sealer(repository.keys).seal_text(Kind.INTENT, intent, note))
     try:
-        others = [other for other, _ in intents(repository) if other != intent]
+        others = [other for other, _ in intents(repository) if other != intent][:_ASKED]
         yield all(_note_of(repository, other).get("name") != name for other in others)
     finally:
         with contextlib.suppress(StorageError):  # a hint only, which ends by its age
