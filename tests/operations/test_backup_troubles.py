@@ -38,7 +38,10 @@ def scene(database: Database, tmp_path: Path) -> Scene:
         ('"$REAL" "$@" | head -c 3000; exit 1', "exit status 1"),
         ('"$REAL" "$@" | head -c 3000; exit 0', "not whole"),
         ('"$REAL" "$@" | grep -v "dump complete"; exit 0', "not whole"),
-        ('"$REAL" "$@" | sed "/^COPY public.users/,/^.\\\\./d"; exit 0', "lacks the data of 1 tables.*public.users"),
+        (
+            '"$REAL" "$@" | sed "/^COPY public.users/,/^.\\\\./d"; exit 0',
+            "lacks the data of 1 table that.*public.users",
+        ),
         ("exit 0", "not whole"),
         ("kill -KILL $$", "SIGKILL"),
         ('"$REAL" "$@" | head -c 20000; kill -SEGV $$', "SIGSEGV"),

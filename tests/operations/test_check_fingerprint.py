@@ -140,7 +140,7 @@ EDITS: dict[str, tuple[Callable[[bytes], bytes], str, int, str]] = {
         lambda dump: dump.replace(b"COPY public.users (id) FROM stdin;\n", b"COPY public.users (id) FROM stdin;\n4\n"),
         "users",
         1,
-        "The table public.users has 1 rows instead of 0.",
+        "The table public.users has 1 row instead of 0.",
     ),
 }
 
